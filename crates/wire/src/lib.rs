@@ -5,4 +5,7 @@
 //! turns events back into bytes, `envelope` borrows the head of a request, `translate` moves a
 //! request between dialects with a loss report, and `fold` makes one body of a stream.
 
+pub mod anthropic;
+pub mod openai;
+pub mod sse;
 pub mod turn;
