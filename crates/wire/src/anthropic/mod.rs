@@ -1,0 +1,8 @@
+//! The Anthropic Messages dialect (`POST /v1/messages`).
+//!
+//! `reader` turns frames and bodies into the neutral events of [`crate::turn`]; `stop` holds every
+//! stop reason the dialect is known to use. Requests and the way back live beside them.
+
+pub mod stop;
+
+pub use stop::stop_kind;

@@ -1,0 +1,8 @@
+//! The OpenAI Chat Completions dialect (`POST /v1/chat/completions`) and its compatible servers.
+//!
+//! `reader` turns chunks and bodies into the neutral events of [`crate::turn`]; `stop` holds every
+//! finish reason that the dialect and its imitators are known to use.
+
+pub mod stop;
+
+pub use stop::stop_kind;
