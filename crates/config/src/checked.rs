@@ -1,8 +1,8 @@
 //! The configuration as the rest of Holdfast uses it: complete, checked, immutable.
 //!
 //! Nothing here is optional that has a default, no name is left to be looked up, and no secret can
-//! be printed. A [`Config`] is made by [`crate::check`] only, shared behind an `Arc`, and replaced
-//! whole on reload. The file's own shapes are in [`crate::draft`].
+//! be printed. A [`Config`] is made by [`crate::parse`] or [`crate::load`] only, shared behind an `Arc`, and replaced
+//! whole on reload. The file's own shapes are in `draft`.
 
 mod policy;
 mod provider;

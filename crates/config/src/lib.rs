@@ -1,10 +1,22 @@
 //! The configuration: YAML text -> `draft` -> [`checked::Config`], with every mistake shown at once.
 //!
-//! This crate does not read the environment: variables come through a function argument.
+//! [`load`] reads a file, [`parse`] a text. This crate does not read the environment: variables come
+//! through a function argument. Files are read by [`load`] alone, or through [`Files`].
 
+mod check;
 pub mod checked;
+mod diagnostic;
+mod draft;
+mod interpolate;
+mod load;
+mod mask;
 pub mod secret;
+mod shape;
+mod values;
 pub mod words;
+mod yaml;
 
 pub use checked::Config;
+pub use diagnostic::{Diagnostic, Severity};
+pub use load::{Disk, Env, Files, Loaded, Rejected, load, parse};
 pub use secret::{KeyHash, Secret};

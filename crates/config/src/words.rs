@@ -17,14 +17,14 @@ macro_rules! words {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, schemars::JsonSchema)]
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         $vis enum $name {
-            $( $(#[$vmeta])* #[schemars(rename = $word)] $variant, )+
+            $( $(#[$vmeta])* $variant, )+
         }
 
         impl $name {
             /// The word used in the configuration file, in logs and in metrics.
-            pub fn name(self) -> &'static str {
+            $vis fn name(self) -> &'static str {
                 match self {
                     $( Self::$variant => $word, )+
                 }

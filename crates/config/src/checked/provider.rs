@@ -5,7 +5,7 @@
 //! needs no code.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use holdfast_wire::turn::Dialect;
@@ -306,6 +306,12 @@ impl BaseUrl {
         } else {
             format!("{host}:{}", self.port)
         }
+    }
+
+    /// Whether it is this machine.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
     /// The request path of an endpoint that is named without its version: `/messages`.
