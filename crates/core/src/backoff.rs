@@ -14,14 +14,20 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { base: Duration::from_millis(500), cap: Duration::from_secs(8) }
+        Self {
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(8),
+        }
     }
 }
 
 impl Backoff {
     /// The wait before retry number `retry` (0 = the first); `dice` is evenly spread over all `u64`.
     pub fn wait(self, retry: u32, dice: u64) -> Duration {
-        let ceiling = self.base.saturating_mul(2_u32.saturating_pow(retry)).min(self.cap);
+        let ceiling = self
+            .base
+            .saturating_mul(2_u32.saturating_pow(retry))
+            .min(self.cap);
         let nanos = u128::from(u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX));
         // The product fits: both factors are below 2^64.
         let share = (nanos * u128::from(dice)) >> 64;

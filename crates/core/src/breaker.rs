@@ -63,9 +63,13 @@ pub enum Admission {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     Closed,
-    Open { until: Time },
+    Open {
+        until: Time,
+    },
     /// One probe is out, since then.
-    HalfOpen { since: Time },
+    HalfOpen {
+        since: Time,
+    },
 }
 
 const BUCKETS: usize = 10;
@@ -179,7 +183,10 @@ impl Breaker {
         let place = usize::try_from(slot % BUCKETS as u64).unwrap_or(0);
         let bucket = &mut self.buckets[place];
         if bucket.slot != slot {
-            *bucket = Bucket { slot, ..Bucket::default() };
+            *bucket = Bucket {
+                slot,
+                ..Bucket::default()
+            };
         }
         bucket.calls += 1;
         bucket.failures += u32::from(failed);
@@ -194,7 +201,9 @@ impl Breaker {
             .buckets
             .iter()
             .filter(|bucket| bucket.slot >= oldest)
-            .fold((0, 0), |(calls, failures), bucket| (calls + bucket.calls, failures + bucket.failures));
+            .fold((0, 0), |(calls, failures), bucket| {
+                (calls + bucket.calls, failures + bucket.failures)
+            });
         calls >= self.terms.min_calls && f64::from(failures) >= self.terms.share * f64::from(calls)
     }
 }
@@ -220,9 +229,15 @@ mod tests {
         for n in 0..5 {
             assert_eq!(fail(&mut breaker, n), Admission::Go);
         }
-        assert_eq!(breaker.admit(Time::from_millis(5000)), Admission::Open(Time::from_millis(5004)));
+        assert_eq!(
+            breaker.admit(Time::from_millis(5000)),
+            Admission::Open(Time::from_millis(5004))
+        );
         assert_eq!(breaker.admit(Time::from_millis(5004)), Admission::Probe);
-        assert!(matches!(breaker.admit(Time::from_millis(5005)), Admission::Open(_)), "one probe only");
+        assert!(
+            matches!(breaker.admit(Time::from_millis(5005)), Admission::Open(_)),
+            "one probe only"
+        );
         breaker.report(Time::from_millis(5010), Report::Failure, true);
         assert_eq!(
             breaker.admit(Time::from_millis(5011)),
@@ -239,7 +254,11 @@ mod tests {
         let mut breaker = Breaker::new(Terms::default());
         for n in 0..19 {
             let now = Time::from_millis(n * 100);
-            let report = if n % 2 == 0 { Report::Failure } else { Report::Success };
+            let report = if n % 2 == 0 {
+                Report::Failure
+            } else {
+                Report::Success
+            };
             breaker.report(now, report, false);
             assert!(breaker.is_closed(), "after {n}");
         }
@@ -252,7 +271,11 @@ mod tests {
     fn old_failures_are_forgotten() {
         let mut breaker = Breaker::new(Terms::default());
         for n in 0..200_u64 {
-            let report = if n % 4 == 0 { Report::Failure } else { Report::Success };
+            let report = if n % 4 == 0 {
+                Report::Failure
+            } else {
+                Report::Success
+            };
             breaker.report(Time::from_millis(n * 50), report, false);
         }
         assert!(breaker.is_closed());
@@ -262,7 +285,10 @@ mod tests {
     fn money_shuts_it_for_long_and_a_neutral_probe_frees_the_place() {
         let mut breaker = Breaker::new(Terms::default());
         breaker.report(Time::default(), Report::Money, false);
-        assert!(matches!(breaker.admit(Time::from_millis(599_999)), Admission::Open(_)));
+        assert!(matches!(
+            breaker.admit(Time::from_millis(599_999)),
+            Admission::Open(_)
+        ));
         assert_eq!(breaker.admit(Time::from_millis(600_000)), Admission::Probe);
         breaker.report(Time::from_millis(600_001), Report::Neutral, true);
         assert_eq!(breaker.admit(Time::from_millis(600_002)), Admission::Probe);

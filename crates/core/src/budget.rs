@@ -19,7 +19,10 @@ pub struct Terms {
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { share: 0.1, floor_per_second: 1.0 }
+        Self {
+            share: 0.1,
+            floor_per_second: 1.0,
+        }
     }
 }
 
@@ -40,7 +43,11 @@ pub struct Budget {
 impl Budget {
     /// A bucket that holds one second of the floor.
     pub fn new(terms: Terms, now: Time) -> Self {
-        Self { terms, tokens: terms.floor_per_second, filled: now }
+        Self {
+            terms,
+            tokens: terms.floor_per_second,
+            filled: now,
+        }
     }
 
     /// A first ask was made.

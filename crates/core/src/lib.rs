@@ -2,3 +2,9 @@
 //!
 //! No I/O, no clock, no randomness: time (a `Duration` since the process's own epoch) and random
 //! numbers are arguments.
+
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod judge;
+pub mod time;
