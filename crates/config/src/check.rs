@@ -8,6 +8,8 @@ mod policy;
 mod provider;
 mod route;
 
+pub(crate) use access::PORT;
+
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 

@@ -28,7 +28,6 @@ pub struct Diagnostic {
     /// The file's text without its secrets.
     text: Arc<str>,
     span: Option<Span>,
-    label: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,7 +44,6 @@ pub(crate) struct Problem {
     pub(crate) severity: Severity,
     pub(crate) span: Option<Span>,
     pub(crate) message: String,
-    pub(crate) label: Option<String>,
     pub(crate) help: Option<String>,
 }
 
@@ -66,7 +64,6 @@ impl Diagnostic {
             help: problem.help,
             text: Arc::clone(text),
             span: problem.span,
-            label: problem.label,
         }
     }
 
@@ -79,10 +76,6 @@ impl Diagnostic {
         let mut group = match &self.span {
             Some(span) => {
                 let at = AnnotationKind::Primary.span(span.clone());
-                let at = match &self.label {
-                    Some(label) => at.label(label.as_str()),
-                    None => at,
-                };
                 let snippet = Snippet::source(&*self.text)
                     .path(&*self.file)
                     .annotation(at);
@@ -147,14 +140,8 @@ impl Problem {
             severity,
             span,
             message,
-            label: None,
             help: None,
         }
-    }
-
-    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
-        self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {

@@ -6,17 +6,23 @@
 mod check;
 pub mod checked;
 mod diagnostic;
+mod diff;
 mod draft;
 mod interpolate;
 mod load;
 mod mask;
+mod schema;
 pub mod secret;
 mod shape;
+mod starter;
 mod values;
 pub mod words;
 mod yaml;
 
 pub use checked::Config;
 pub use diagnostic::{Diagnostic, Severity};
+pub use diff::{Change, What, diff};
 pub use load::{Disk, Env, Files, Loaded, Rejected, load, parse};
+pub use schema::{reference, schema};
 pub use secret::{KeyHash, Secret};
+pub use starter::{DetectedKeys, Made, from_env, init_text};
