@@ -6,5 +6,8 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod classify;
+pub mod fault;
 pub mod judge;
+pub mod policy;
 pub mod time;
