@@ -8,6 +8,8 @@ pub mod breaker;
 pub mod budget;
 pub mod classify;
 pub mod fault;
+pub mod join;
 pub mod judge;
+pub mod plan;
 pub mod policy;
 pub mod time;
