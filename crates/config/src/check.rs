@@ -27,6 +27,8 @@ pub(crate) struct Checker<'a> {
     files: &'a dyn Files,
     pub(crate) problems: Vec<Problem>,
     pub(crate) secrets: Vec<Span>,
+    /// What came from the environment.
+    pub(crate) filled: Vec<String>,
     /// The files that were read, as they are on disk.
     pub(crate) files_read: Vec<PathBuf>,
 }
@@ -120,6 +122,7 @@ impl<'a> Checker<'a> {
             files,
             problems: reader.problems,
             secrets: reader.secrets,
+            filled: reader.filled,
             files_read: Vec::new(),
         }
     }

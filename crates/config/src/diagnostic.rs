@@ -158,9 +158,11 @@ pub(crate) fn nearest<'a>(
     let given = given.to_lowercase();
     let reach = (given.chars().count() / 3).max(1);
     let near = valid.into_iter().filter_map(|name| {
-        let distance = strsim::damerau_levenshtein(&given, &name.to_lowercase());
-        let longer = given.len() >= 4 && name.to_lowercase().contains(&given);
-        (distance <= reach || longer).then_some((distance, name))
+        let lower = name.to_lowercase();
+        let distance = strsim::damerau_levenshtein(&given, &lower);
+        let part = (given.len() >= 4 && lower.contains(&given))
+            || (name.len() >= 3 && given.contains(&lower));
+        (distance <= reach || part).then_some((distance, name))
     });
     near.min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)

@@ -17,6 +17,9 @@ use crate::yaml;
 /// The largest configuration or secret file that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
+/// A shorter value of a variable is no secret and may be quoted.
+const SHORTEST_SECRET: usize = 8;
+
 /// Looks up a variable of the environment.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -90,6 +93,7 @@ pub fn parse(name: &str, text: &str, env: Env<'_>, files: &dyn Files) -> Result<
         env,
         problems: Vec::new(),
         secrets: Vec::new(),
+        filled: Vec::new(),
     };
     let draft = match node.value {
         yaml::Value::Null => Some(Draft::default()),
@@ -98,7 +102,7 @@ pub fn parse(name: &str, text: &str, env: Env<'_>, files: &dyn Files) -> Result<
     let mut checker = Checker::new(files, reader);
     let config = draft.and_then(|draft| check::config(&draft, &mut checker));
     let shown = Arc::from(mask::mask_spans(text, &checker.secrets));
-    let diagnostics = in_order(checker.problems, &name, &shown);
+    let diagnostics = in_order(checker.problems, &checker.filled, &name, &shown);
     match config {
         Some(config) if diagnostics.iter().all(|d| d.severity == Severity::Warning) => Ok(Loaded {
             config,
@@ -109,9 +113,21 @@ pub fn parse(name: &str, text: &str, env: Env<'_>, files: &dyn Files) -> Result<
     }
 }
 
-fn in_order(problems: Vec<Problem>, name: &Arc<str>, shown: &Arc<str>) -> Vec<Diagnostic> {
+fn in_order(
+    problems: Vec<Problem>,
+    filled: &[String],
+    name: &Arc<str>,
+    shown: &Arc<str>,
+) -> Vec<Diagnostic> {
     let mut list: Vec<Diagnostic> = Vec::with_capacity(problems.len());
-    for problem in problems {
+    for mut problem in problems {
+        // A variable may hold a secret even where a name belongs.
+        for value in filled.iter().filter(|value| value.len() >= SHORTEST_SECRET) {
+            problem.message = problem.message.replace(value, "[from the environment]");
+            problem.help = problem
+                .help
+                .map(|help| help.replace(value, "[from the environment]"));
+        }
         list.push(Diagnostic::new(problem, name, shown));
     }
     list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));

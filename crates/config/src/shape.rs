@@ -75,6 +75,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) problems: Vec<Problem>,
     /// Places that must not be shown.
     pub(crate) secrets: Vec<Span>,
+    /// What came from the environment.
+    pub(crate) filled: Vec<String>,
 }
 
 /// Declares a section: `field: Type = "default as written in the file",`.
@@ -291,7 +293,12 @@ impl Reader<'_> {
             return None;
         };
         match interpolate::fill(raw, self.env) {
-            Ok(text) => Some(text),
+            Ok(text) => {
+                if text.filled {
+                    self.filled.push(text.value.clone());
+                }
+                Some(text)
+            }
             Err(error) => {
                 let problem = Problem::error(node.span.clone(), error.to_string());
                 self.report(match error.help() {

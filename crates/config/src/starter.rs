@@ -258,7 +258,7 @@ fn explain(config: &Config, keys: &DetectedKeys) -> String {
     lines.join("\n")
 }
 
-const INTRO: &str = r#"# The configuration of Holdfast. Every field: docs/configuration.md
+const INTRO: &str = r"# The configuration of Holdfast. Every field: docs/configuration.md
 # Check it with `holdfast check`. Changes are taken over while it runs.
 
 # Where callers are served. Another address than loopback needs `callers`.
@@ -273,7 +273,7 @@ listen: 127.0.0.1:4000
 # is not a vendor's needs a `kind`. `auth: caller` instead of `key` passes on the caller's own
 # credential. `routes` say which models callers may name and who is asked for each, in which order:
 # `provider/model`, or `provider` alone for the same model.
-"#;
+";
 
 const OUTRO: &str = r"
 # A server of your own, for the same list:

@@ -188,6 +188,21 @@ fn the_nearest_setting_wins() {
 }
 
 #[test]
+fn inherited_times_are_cut_to_a_shorter_attempt() {
+    let config = config(
+        "providers: [{ name: ollama, timeouts: { first_token: 2m } }]\n\
+         routes: [{ model: m, targets: ollama, timeouts: { attempt: 7s, connect: 1s } }]\n",
+    );
+    let times = config.routes[0].targets[0].timeouts;
+    let seven = Duration::from_secs(7);
+    assert_eq!(
+        (times.attempt, times.head, times.first_token, times.idle),
+        (seven, seven, seven, seven)
+    );
+    assert_eq!(times.connect, Duration::from_secs(1));
+}
+
+#[test]
 fn the_exact_name_wins_then_the_longest_wildcard() {
     let config = config(
         "providers: [{ name: ollama }]\nroutes:\n  - { model: '*', targets: ollama }\n  \
@@ -262,4 +277,34 @@ fn nothing_printable_shows_a_secret() {
     for canary in ["canary", "mistral-key", "team-key", "blue"] {
         assert!(!shown.contains(canary), "{canary} in {shown}");
     }
+}
+
+#[test]
+fn every_example_loads_without_a_warning() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let env = |name: &str| Some(format!("{name}-0123456789abcdef"));
+    let secrets = ["anthropic", "openai", "nightly-reports"];
+    let secrets = secrets.map(|name| {
+        (
+            PathBuf::from("secrets").join(name),
+            format!("{name}-0123456789abcdef\n"),
+        )
+    });
+    let files = Memory(HashMap::from(secrets));
+    let mut seen = 0;
+    for entry in std::fs::read_dir(directory).expect("examples") {
+        let path = entry.expect("an entry").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            match parse(&path.display().to_string(), &text, &env, &files) {
+                Ok(loaded) => assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings),
+                Err(rejected) => panic!("{}", rejected.render(false)),
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen} examples");
 }

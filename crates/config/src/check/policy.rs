@@ -1,10 +1,11 @@
 //! Policies: the defaults, what a route says over them, and times that contradict each other.
 
+use std::time::Duration;
+
 use crate::checked::{Breaker, Budget, Delivery, Policy, Timeouts};
 use crate::diagnostic::Problem;
 use crate::draft::{BreakerDraft, BudgetDraft, DefaultsDraft, PolicyFields, TimeoutsDraft};
 use crate::shape::Field;
-use crate::yaml::Span;
 
 use super::Checker;
 
@@ -19,12 +20,7 @@ pub(super) fn defaults(field: &Field<DefaultsDraft>, checker: &mut Checker<'_>) 
     let Some(draft) = field.get() else {
         return Defaults::default();
     };
-    let policy = over(&Policy::default(), draft.policy(), &draft.at, checker);
-    check_times(
-        &policy.timeouts,
-        &times_span(&draft.timeouts, &draft.at),
-        checker,
-    );
+    let policy = over(&Policy::default(), draft.policy(), checker);
     Defaults {
         policy,
         budget: budget(&draft.budget),
@@ -33,12 +29,7 @@ pub(super) fn defaults(field: &Field<DefaultsDraft>, checker: &mut Checker<'_>) 
 }
 
 /// A policy with a section's own fields over it.
-pub(super) fn over(
-    base: &Policy,
-    fields: PolicyFields<'_>,
-    at: &Span,
-    checker: &mut Checker<'_>,
-) -> Policy {
+pub(super) fn over(base: &Policy, fields: PolicyFields<'_>, checker: &mut Checker<'_>) -> Policy {
     let mut policy = base.clone();
     fields.delivery.put(&mut policy.delivery);
     fields.join.put(&mut policy.join);
@@ -56,53 +47,50 @@ pub(super) fn over(
         backoff.base.put(&mut policy.backoff.base);
         backoff.cap.put(&mut policy.backoff.cap);
     }
-    check_policy(&policy, fields, at, checker);
+    policy.attempts_per_target = policy.attempts_per_target.min(policy.max_attempts);
+    check_policy(&policy, fields, checker);
     policy
 }
 
-fn check_policy(policy: &Policy, fields: PolicyFields<'_>, at: &Span, checker: &mut Checker<'_>) {
-    if policy.backoff.base > policy.backoff.cap {
-        let span = fields.backoff.span().unwrap_or_else(|| at.clone());
+fn check_policy(policy: &Policy, fields: PolicyFields<'_>, checker: &mut Checker<'_>) {
+    check_times(fields.timeouts, policy.timeouts.attempt, checker);
+    if let Some(backoff) = fields.backoff.given()
+        && policy.backoff.base > policy.backoff.cap
+    {
         let message = "the backoff's `base` is larger than its `cap`";
-        checker.report(Problem::error(span, message));
+        checker.report(Problem::error(backoff.span.clone(), message));
     }
-    if policy.attempts_per_target > policy.max_attempts {
-        let given = fields
-            .attempts_per_target
-            .span()
-            .or_else(|| fields.max_attempts.span());
+    if let (Some(each), Some(all)) = (
+        fields.attempts_per_target.given(),
+        fields.max_attempts.get(),
+    ) && each.0 > all.0
+    {
         let message = format!(
             "`attempts_per_target` ({}) is larger than `max_attempts` ({})",
-            policy.attempts_per_target, policy.max_attempts
+            each.0, all.0
         );
-        checker.report(Problem::error(given.unwrap_or_else(|| at.clone()), message));
+        checker.report(Problem::error(each.span.clone(), message));
     }
-    let attempt_given = fields
+    let attempt = fields
         .timeouts
         .get()
-        .is_some_and(|times| !times.attempt.is_absent());
-    let deadline_given = !fields.deadline.is_absent();
-    if policy.timeouts.attempt > policy.deadline && (attempt_given || deadline_given) {
-        let span = fields.deadline.span().or_else(|| fields.timeouts.span());
-        // A short deadline alone is a plain wish; both together contradict each other.
-        if attempt_given && deadline_given {
-            let message = "one attempt may take longer than the `deadline` of the whole exchange";
-            checker.report(Problem::warning(
-                span.unwrap_or_else(|| at.clone()),
-                message,
-            ));
-        }
+        .and_then(|times| times.attempt.given());
+    if let (Some(attempt), Some(deadline)) = (attempt, fields.deadline.get())
+        && attempt.0 > deadline.0
+    {
+        let message = "one attempt may take longer than the `deadline` of the whole exchange";
+        checker.report(Problem::warning(attempt.span.clone(), message));
     }
-    let joins = fields.join.get() == Some(&true);
-    if joins && policy.delivery == Delivery::Whole && fields.delivery.given().is_some() {
-        let span = fields.join.span().unwrap_or_else(|| at.clone());
+    if let (Some(join), Some(Delivery::Whole)) = (fields.join.given(), fields.delivery.get())
+        && join.value
+    {
         let message =
             "`join` has no effect with `delivery: whole`: nothing is shown before the end";
-        checker.report(Problem::warning(span, message));
+        checker.report(Problem::warning(join.span.clone(), message));
     }
 }
 
-/// Time limits with a section's own over them.
+/// Time limits with a section's own over them. What is inherited is cut to the section's `attempt`.
 pub(super) fn times_over(base: Timeouts, field: &Field<TimeoutsDraft>) -> Timeouts {
     let mut times = base;
     if let Some(draft) = field.get() {
@@ -113,30 +101,39 @@ pub(super) fn times_over(base: Timeouts, field: &Field<TimeoutsDraft>) -> Timeou
         draft.attempt.put(&mut times.attempt);
         draft.after_finish.put(&mut times.after_finish);
     }
-    times
-}
-
-/// Where to point at when the times of a section contradict each other.
-pub(super) fn times_span(field: &Field<TimeoutsDraft>, at: &Span) -> Span {
-    field.span().unwrap_or_else(|| at.clone())
+    Timeouts {
+        connect: times.connect.min(times.attempt),
+        head: times.head.min(times.attempt),
+        first_token: times.first_token.min(times.attempt),
+        idle: times.idle.min(times.attempt),
+        attempt: times.attempt,
+        after_finish: times.after_finish.min(times.attempt),
+    }
 }
 
 /// No part of an attempt may be given more time than the whole.
-pub(super) fn check_times(times: &Timeouts, span: &Span, checker: &mut Checker<'_>) {
+pub(super) fn check_times(
+    field: &Field<TimeoutsDraft>,
+    attempt: Duration,
+    checker: &mut Checker<'_>,
+) {
+    let Some(draft) = field.get() else {
+        return;
+    };
     let parts = [
-        ("connect", times.connect),
-        ("head", times.head),
-        ("first_token", times.first_token),
-        ("idle", times.idle),
-        ("after_finish", times.after_finish),
+        ("connect", &draft.connect),
+        ("head", &draft.head),
+        ("first_token", &draft.first_token),
+        ("idle", &draft.idle),
+        ("after_finish", &draft.after_finish),
     ];
     for (name, part) in parts {
-        if part > times.attempt {
+        if let Some(part) = part.given().filter(|part| part.0 > attempt) {
             let message = format!(
-                "the timeout `{name}` ({part:?}) is longer than the whole `attempt` ({:?})",
-                times.attempt
+                "the timeout `{name}` ({:?}) is longer than the whole `attempt` ({attempt:?})",
+                part.0
             );
-            checker.report(Problem::error(span.clone(), message));
+            checker.report(Problem::error(part.span.clone(), message));
         }
     }
 }

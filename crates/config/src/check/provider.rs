@@ -14,7 +14,7 @@ use crate::values::SecretText;
 use crate::words::Words as _;
 use crate::yaml::Span;
 
-use super::Checker;
+use super::{Checker, policy};
 
 /// Headers that belong to the gateway or to the transport.
 const RESERVED: [&str; 14] = [
@@ -104,6 +104,9 @@ fn provider(draft: &ProviderDraft, name: &str, checker: &mut Checker<'_>) -> Opt
         }
         None => None,
     };
+    if let Some(attempt) = draft.timeouts.get().and_then(|times| times.attempt.get()) {
+        policy::check_times(&draft.timeouts, attempt.0, checker);
+    }
     let kind = kind?;
     let dialect = draft
         .dialect
@@ -195,11 +198,8 @@ fn base_url(
             let problem = Problem::error(span, error.to_string());
             checker.report(match error {
                 UrlError::Credentials => problem.help("put the credential under `key`"),
-                UrlError::Scheme
-                | UrlError::Host
-                | UrlError::Port
-                | UrlError::Query
-                | UrlError::Character => problem,
+                UrlError::Scheme => problem.help("write it like `http://localhost:8000/v1`"),
+                UrlError::Host | UrlError::Port | UrlError::Query | UrlError::Character => problem,
             });
             None
         }

@@ -31,7 +31,7 @@ pub(super) fn all(
             let message = format!("two routes have the model `{}`", model.value);
             checker.report(Problem::error(model.span.clone(), message));
         }
-        let policy = policy::over(defaults, item.policy(), &item.at, checker);
+        let policy = policy::over(defaults, item.policy(), checker);
         let targets = targets(item, providers, &policy, checker);
         check_together(item, &targets, providers, &policy, checker);
         routes.push(Spanned {
@@ -121,7 +121,8 @@ fn find_provider(
         return Some(place);
     }
     // A provider that is there but wrong was reported already.
-    if !providers.unsure && !providers.names.contains(&given.value.as_str()) {
+    let sure = !providers.unsure && !providers.names.is_empty();
+    if sure && !providers.names.contains(&given.value.as_str()) {
         let message = format!("there is no provider `{}`", given.value);
         let help = suggest(&given.value, &providers.names);
         checker.report(Problem::error(given.span.clone(), message).help(help));
@@ -190,12 +191,7 @@ fn timeouts(
 ) -> Timeouts {
     let of_provider = policy::times_over(of_route, &named.draft.timeouts);
     let times = policy::times_over(of_provider, &fields.timeouts);
-    let nearest = fields
-        .timeouts
-        .span()
-        .or_else(|| named.draft.timeouts.span());
-    let span = nearest.unwrap_or_else(|| fields.at.clone());
-    policy::check_times(&times, &span, checker);
+    policy::check_times(&fields.timeouts, times.attempt, checker);
     times
 }
 
@@ -243,7 +239,8 @@ fn check_together(
 }
 
 fn warn_of_unused(draft: &Draft, providers: &Providers<'_>, checker: &mut Checker<'_>) {
-    if !matches!(draft.routes, Field::Given(_)) {
+    // Where something is wrong, a target may have been meant for it.
+    if !matches!(draft.routes, Field::Given(_)) || !checker.is_clean() {
         return;
     }
     for named in &providers.list {
