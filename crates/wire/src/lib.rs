@@ -6,6 +6,9 @@
 //! request between dialects with a loss report, and `fold` makes one body of a stream.
 
 pub mod anthropic;
+mod borrowed;
+pub mod envelope;
 pub mod openai;
 pub mod sse;
 pub mod turn;
+mod vendor_error;

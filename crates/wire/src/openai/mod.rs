@@ -3,6 +3,8 @@
 //! `reader` turns chunks and bodies into the neutral events of [`crate::turn`]; `stop` holds every
 //! finish reason that the dialect and its imitators are known to use.
 
+pub mod reader;
 pub mod stop;
 
+pub use reader::error_body;
 pub use stop::stop_kind;

@@ -1,0 +1,125 @@
+//! Reads a whole completion: a non-streaming body.
+//!
+//! It gives the events of the stream that would have carried it, each block whole in its opening. A
+//! body that is no completion says what it is instead.
+
+use std::borrow::Cow;
+
+use super::choice::{Choice, Prose, free_text_call};
+use super::{Reader, shape};
+use crate::borrowed::{Few, Text, or_empty};
+use crate::turn::{Block, Event};
+use crate::vendor_error;
+
+impl Reader {
+    /// Reads a non-streaming 200 body: the events of the same answer as a stream, ending with
+    /// [`Event::End`]; one [`Event::Error`] for an error under 200; else one [`Event::Garbage`].
+    pub fn body(&mut self, body: &[u8], sink: &mut impl FnMut(Event<'_>)) {
+        let text = match vendor_error::readable(body) {
+            Ok(text) => text,
+            Err(why) => return sink(super::garbage(why)),
+        };
+        let Ok(chunk) = serde_json::from_str::<shape::Chunk<'_>>(text) else {
+            return sink(vendor_error::no_answer(text));
+        };
+        if let Some(error) = chunk.error.filter(|error| vendor_error::is_truthy(error)) {
+            return sink(Event::Error(vendor_error::read(error)));
+        }
+        match chunk.choices {
+            Some(choices) => self.completion(chunk.id, chunk.model, choices, chunk.usage, sink),
+            None => sink(vendor_error::no_answer(text)),
+        }
+    }
+
+    /// Start, the blocks of all choices, usage, the stops, the end.
+    fn completion(
+        &mut self,
+        id: Option<Text<'_>>,
+        model: Option<Text<'_>>,
+        choices: Few<shape::Choice<'_>>,
+        usage: Option<shape::Usage>,
+        sink: &mut impl FnMut(Event<'_>),
+    ) {
+        self.started = true;
+        sink(Event::Start {
+            id: or_empty(id),
+            model: or_empty(model),
+        });
+        let mut stops = Vec::with_capacity(choices.len());
+        for choice in choices {
+            let mut state = Choice::new(choice.index.unwrap_or(0));
+            if let Some(error) = choice.error.filter(|error| vendor_error::is_truthy(error)) {
+                sink(Event::Error(vendor_error::read(error)));
+            }
+            if let Some(message) = choice.message {
+                self.message(&mut state, *message, sink);
+            }
+            if let Some(Text(said)) = choice.finish_reason.filter(|said| !said.0.is_empty()) {
+                stops.push(state.stop(said, choice.stop_reason));
+            }
+        }
+        if let Some(usage) = usage.and_then(shape::Usage::neutral) {
+            sink(Event::Usage(usage));
+        }
+        stops.into_iter().for_each(&mut *sink);
+        self.ended = true;
+        sink(Event::End);
+    }
+
+    fn message(
+        &mut self,
+        state: &mut Choice,
+        mut message: shape::Delta<'_>,
+        sink: &mut impl FnMut(Event<'_>),
+    ) {
+        let thinking = message.thinking();
+        let mut prose = Vec::new();
+        for (kind, content) in [
+            (Prose::Thinking, thinking),
+            (Prose::Text, message.content),
+            (Prose::Refusal, message.refusal),
+        ] {
+            if let Some(content) = content {
+                content.each(kind, &mut |kind, text| prose.push((kind, text)));
+            }
+        }
+        for (kind, text) in prose.into_iter().filter(|(_, text)| !text.is_empty()) {
+            state.refused |= kind == Prose::Refusal;
+            self.whole_block(state, kind.opening(text), sink);
+        }
+        for call in message.tool_calls.into_iter().flatten() {
+            state.called = true;
+            let block = match (call.custom, call.function) {
+                (Some(custom), _) => free_text_call(custom),
+                (None, function) => whole_call(or_empty(call.id), function),
+            };
+            self.whole_block(state, block, sink);
+        }
+        if let Some(function) = message.function_call {
+            state.called = true;
+            self.whole_block(state, whole_call(Cow::Borrowed(""), Some(function)), sink);
+        }
+    }
+
+    fn whole_block(&mut self, state: &Choice, block: Block<'_>, sink: &mut impl FnMut(Event<'_>)) {
+        let index = self.blocks.next();
+        sink(Event::BlockStart {
+            index,
+            choice: state.index,
+            block,
+        });
+        sink(Event::BlockStop { index });
+    }
+}
+
+/// A whole tool call always has its input: none is written `{}`.
+fn whole_call<'a>(id: Cow<'a, str>, function: Option<shape::Function<'a>>) -> Block<'a> {
+    let arguments = function.as_ref().and_then(shape::Function::arguments);
+    Block::Tool {
+        id,
+        name: or_empty(function.and_then(|function| function.name)),
+        input: arguments
+            .filter(|json| !json.trim_ascii().is_empty())
+            .or(Some(Cow::Borrowed("{}"))),
+    }
+}

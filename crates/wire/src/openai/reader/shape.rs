@@ -1,0 +1,260 @@
+//! The JSON shapes of the Chat dialect, as far as they are read, with room for what compatible
+//! servers do to it. Everything borrows from the chunk; a chunk with one choice allocates nothing.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::choice::Prose;
+use crate::borrowed::{Count, Few, Text, or_empty};
+use crate::turn;
+
+/// A chunk of a stream, or a whole body: they differ in `delta` and `message` only.
+#[derive(Deserialize)]
+pub(super) struct Chunk<'a> {
+    #[serde(borrow)]
+    pub(super) id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) model: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) object: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) choices: Option<Few<Choice<'a>>>,
+    pub(super) usage: Option<Usage>,
+    #[serde(borrow)]
+    pub(super) error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Choice<'a> {
+    pub(super) index: Option<u32>,
+    #[serde(borrow)]
+    pub(super) delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    pub(super) message: Option<Box<Delta<'a>>>,
+    #[serde(borrow)]
+    pub(super) finish_reason: Option<Text<'a>>,
+    /// vLLM: the stop string that was met, or a token's number.
+    #[serde(borrow)]
+    pub(super) stop_reason: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) error: Option<&'a RawValue>,
+}
+
+/// What a choice gained, or all of its message.
+#[derive(Deserialize)]
+pub(super) struct Delta<'a> {
+    #[serde(borrow)]
+    pub(super) content: Option<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) reasoning_content: Option<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) reasoning: Option<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) refusal: Option<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) tool_calls: Option<Few<ToolCall<'a>>>,
+    #[serde(borrow)]
+    pub(super) function_call: Option<Function<'a>>,
+}
+
+/// A text, or Mistral's list of parts. Anything else holds nothing that we read.
+pub(super) enum Content<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<Part<'a>>),
+    Other,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Part<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) text: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) thinking: Option<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) refusal: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ToolCall<'a> {
+    pub(super) index: Option<u32>,
+    #[serde(borrow)]
+    pub(super) id: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) function: Option<Function<'a>>,
+    /// A call of a free-text tool.
+    #[serde(borrow)]
+    pub(super) custom: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Function<'a> {
+    #[serde(borrow)]
+    pub(super) name: Option<Text<'a>>,
+    /// A piece of JSON text by the book; an object by some servers.
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Usage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    /// DeepSeek's older word for `prompt_tokens_details.cached_tokens`.
+    prompt_cache_hit_tokens: Count,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct PromptDetails {
+    cached_tokens: Count,
+    /// OpenRouter: what was written to a cache, part of `prompt_tokens` too.
+    cache_write_tokens: Count,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct CompletionDetails {
+    reasoning_tokens: Count,
+}
+
+// === impl Delta ===
+
+impl<'a> Delta<'a> {
+    /// Takes out the thinking: servers use one of two names, some send the same text under both.
+    pub(super) fn thinking(&mut self) -> Option<Content<'a>> {
+        match self.reasoning_content.take() {
+            None => self.reasoning.take(),
+            Some(Content::Text(text)) if text.is_empty() => self.reasoning.take(),
+            thinking => thinking,
+        }
+    }
+}
+
+// === impl Function ===
+
+impl<'a> Function<'a> {
+    /// The arguments, as JSON text or a piece of it; `None` if there are none or they are null.
+    pub(super) fn arguments(&self) -> Option<Cow<'a, str>> {
+        let json = self.arguments?.get();
+        Some(match serde_json::from_str::<Text<'a>>(json) {
+            Ok(Text(text)) => text,
+            Err(_) => Cow::Borrowed(json),
+        })
+    }
+}
+
+// === impl Usage ===
+
+impl Usage {
+    /// The counts in the neutral meaning; `None` if none is told.
+    pub(super) fn neutral(self) -> Option<turn::Usage> {
+        let prompt = self.prompt_tokens_details.unwrap_or_default();
+        let cache_read = prompt.cached_tokens.0.or(self.prompt_cache_hit_tokens.0);
+        let cache_write = prompt.cache_write_tokens.0;
+        let cached = cache_read
+            .unwrap_or(0)
+            .saturating_add(cache_write.unwrap_or(0));
+        let usage = turn::Usage {
+            input: self
+                .prompt_tokens
+                .0
+                .map(|prompt| prompt.saturating_sub(cached)),
+            cache_read,
+            cache_write,
+            output: self.completion_tokens.0,
+            reasoning: self
+                .completion_tokens_details
+                .and_then(|details| details.reasoning_tokens.0),
+        };
+        (usage != turn::Usage::default()).then_some(usage)
+    }
+}
+
+// === impl Content ===
+
+impl<'a> Content<'a> {
+    /// Gives `take` every text in here with its kind, which is `kind` unless a part says otherwise.
+    pub(super) fn each(self, kind: Prose, take: &mut dyn FnMut(Prose, Cow<'a, str>)) {
+        match self {
+            Self::Text(text) => take(kind, text),
+            Self::Parts(parts) => parts.into_iter().for_each(|part| part.each(kind, take)),
+            Self::Other => {}
+        }
+    }
+}
+
+impl<'a> Part<'a> {
+    fn each(self, kind: Prose, take: &mut dyn FnMut(Prose, Cow<'a, str>)) {
+        match self.kind.as_ref().map(|kind| kind.0.as_ref()) {
+            Some("thinking") => {
+                if let Some(thinking) = self.thinking {
+                    thinking.each(Prose::Thinking, take);
+                }
+            }
+            Some("refusal") => take(Prose::Refusal, or_empty(self.refusal)),
+            _ => take(kind, or_empty(self.text)),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of parts")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Content::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Content::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut parts = Vec::new();
+        while let Some(part) = list.next_element()? {
+            parts.push(part);
+        }
+        Ok(Content::Parts(parts))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Content::Other)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Content::Other)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Content::Other)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Content::Other)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Content::Other)
+    }
+}
