@@ -73,18 +73,15 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = match &self.span {
-            Some(span) => {
-                let at = AnnotationKind::Primary.span(span.clone());
-                let snippet = Snippet::source(&*self.text)
-                    .path(&*self.file)
-                    .annotation(at);
-                level.primary_title(self.message.as_str()).element(snippet)
-            }
-            None => {
-                let title = format!("{}: {}", self.file, self.message);
-                Group::with_title(level.primary_title(title))
-            }
+        let mut group = if let Some(span) = &self.span {
+            let at = AnnotationKind::Primary.span(span.clone());
+            let snippet = Snippet::source(&*self.text)
+                .path(&*self.file)
+                .annotation(at);
+            level.primary_title(self.message.as_str()).element(snippet)
+        } else {
+            let title = format!("{}: {}", self.file, self.message);
+            Group::with_title(level.primary_title(title))
         };
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));

@@ -24,11 +24,11 @@ pub(crate) enum Error {
 // === impl Error ===
 
 impl Error {
-    pub(crate) fn help(&self) -> Option<String> {
+    pub(crate) fn help(&self) -> String {
         match self {
-            Self::Unset(name) => Some(format!("set it, or give a default: `${{{name}:-...}}`")),
-            Self::Unclosed => Some("a literal `${` is written `$${`".to_owned()),
-            Self::Name => Some("write `${NAME}` or `${NAME:-default}`".to_owned()),
+            Self::Unset(name) => format!("set it, or give a default: `${{{name}:-...}}`"),
+            Self::Unclosed => "a literal `${` is written `$${`".to_owned(),
+            Self::Name => "write `${NAME}` or `${NAME:-default}`".to_owned(),
         }
     }
 }

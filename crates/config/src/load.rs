@@ -59,7 +59,7 @@ pub struct Rejected {
 /// Reads and checks a configuration file.
 pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Rejected> {
     let name = path.display().to_string();
-    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    let directory = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
     match read_bounded(path) {
         Ok(text) => parse(&name, &text, env, &Disk { directory }),
         Err(error) => {

@@ -62,7 +62,8 @@ pub fn reference() -> String {
                 None if required.contains(&field.name) => "required".to_owned(),
                 None => String::new(),
             };
-            let (name, word, about) = (field.name, &field.word, &field.about);
+            let (name, word) = (field.name, &field.word);
+            let about = field.about.replace('|', r"\|");
             writeln!(text, "| `{name}` | {word} | {default} | {about} |")
                 .expect("invariant: writing to a string does not fail");
         }

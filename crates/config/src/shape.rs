@@ -219,7 +219,8 @@ impl Section {
             let mut schema = field.schema.clone();
             schema["description"] = Json::from(field.about.as_str());
             if let Some(default) = field.default {
-                schema["default"] = Json::from(default);
+                let value = serde_json::from_str(default);
+                schema["default"] = value.unwrap_or_else(|_| Json::from(default));
             }
             properties.insert(field.name.to_owned(), schema);
         }
@@ -301,10 +302,7 @@ impl Reader<'_> {
             }
             Err(error) => {
                 let problem = Problem::error(node.span.clone(), error.to_string());
-                self.report(match error.help() {
-                    Some(help) => problem.help(help),
-                    None => problem,
-                });
+                self.report(problem.help(error.help()));
                 None
             }
         }
@@ -320,7 +318,7 @@ impl Reader<'_> {
         let text = self.text(node, expected)?;
         let value = parse(&text.value);
         if value.is_none() {
-            let message = match self.quote(&text) {
+            let message = match quote(&text) {
                 Some(quoted) => format!("{quoted} is not {expected}"),
                 None => format!("this is not {expected}"),
             };
@@ -337,7 +335,7 @@ impl Reader<'_> {
         if let Some((_, value)) = found {
             return Some(*value);
         }
-        let (message, help) = match self.quote(&text) {
+        let (message, help) = match quote(&text) {
             Some(quoted) => (
                 format!("{quoted} is not a valid value"),
                 suggest(&text.value, &words),
@@ -346,11 +344,6 @@ impl Reader<'_> {
         };
         self.report(Problem::error(node.span.clone(), message).help(help));
         None
-    }
-
-    /// A value as it may stand in a message: not if it came from the environment, where secrets are.
-    pub(crate) fn quote(&self, text: &Text) -> Option<String> {
-        (!text.filled && !looks_secret(&text.value)).then(|| format!("`{}`", text.value))
     }
 
     pub(crate) fn wrong_kind(&mut self, node: &Node, expected: &str) {
@@ -374,6 +367,11 @@ impl Reader<'_> {
             Value::Map(entries) => entries.iter().for_each(|(_, value)| self.hide(value)),
         }
     }
+}
+
+/// A value as it may stand in a message: not if it came from the environment, where secrets are.
+fn quote(text: &Text) -> Option<String> {
+    (!text.filled && !looks_secret(&text.value)).then(|| format!("`{}`", text.value))
 }
 
 // === impl Read for containers ===

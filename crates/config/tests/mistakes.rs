@@ -2,6 +2,7 @@
 //!
 //! The first lines of a case's snapshot show what stands in the file; no case may show a canary.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -222,7 +223,7 @@ fn a_bomb_of_aliases_is_refused() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-        text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        writeln!(text, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     assert!(shown(&text).contains("too many values"));
     let deep = "[".repeat(2_000);

@@ -176,18 +176,17 @@ fn base_url(
     dialect: Dialect,
     checker: &mut Checker<'_>,
 ) -> Option<BaseUrl> {
-    let (text, span) = match &draft.base_url {
-        Field::Given(given) => (given.value.as_str(), given.span.clone()),
-        Field::Bad => return None,
-        Field::Absent => match kind.base_url() {
-            Some(text) => (text, draft.at.clone()),
-            None => {
-                let message = format!("a provider of kind `{kind}` needs a `base_url`");
-                let help = "add the server's address: `base_url: http://127.0.0.1:8000/v1`";
-                checker.report(Problem::error(draft.at.clone(), message).help(help));
-                return None;
-            }
-        },
+    let usual = kind.base_url();
+    let (text, span) = match (&draft.base_url, usual) {
+        (Field::Given(given), _) => (given.value.as_str(), given.span.clone()),
+        (Field::Bad, _) => return None,
+        (Field::Absent, Some(text)) => (text, draft.at.clone()),
+        (Field::Absent, None) => {
+            let message = format!("a provider of kind `{kind}` needs a `base_url`");
+            let help = "add the server's address: `base_url: http://127.0.0.1:8000/v1`";
+            checker.report(Problem::error(draft.at.clone(), message).help(help));
+            return None;
+        }
     };
     match BaseUrl::parse(text, dialect) {
         Ok(url) => Some(url),

@@ -289,7 +289,7 @@ impl BaseUrl {
         Ok(Self {
             scheme,
             host,
-            port: port.unwrap_or(scheme.default_port()),
+            port: port.unwrap_or_else(|| scheme.default_port()),
             path: versioned(path.trim_end_matches('/'), dialect),
         })
     }
@@ -432,5 +432,112 @@ impl Default for Connections {
             h2_streams_per_connection: 50,
             h2_max_connections: 16,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_customs_of_writing_an_address_are_taken() {
+        let cases = [
+            (
+                "https://api.anthropic.com",
+                Dialect::Anthropic,
+                "https://api.anthropic.com/v1",
+            ),
+            (
+                "https://api.anthropic.com/v1/",
+                Dialect::Anthropic,
+                "https://api.anthropic.com/v1",
+            ),
+            (
+                "https://openrouter.ai/api",
+                Dialect::Anthropic,
+                "https://openrouter.ai/api/v1",
+            ),
+            (
+                "https://api.openai.com",
+                Dialect::OpenAi,
+                "https://api.openai.com/v1",
+            ),
+            (
+                "https://openrouter.ai/api/v1",
+                Dialect::OpenAi,
+                "https://openrouter.ai/api/v1",
+            ),
+            (
+                "https://h/openai/v2",
+                Dialect::OpenAi,
+                "https://h/openai/v2",
+            ),
+            (
+                "HTTP://LOCALHOST:8000",
+                Dialect::OpenAi,
+                "http://localhost:8000/v1",
+            ),
+            ("http://h:80", Dialect::OpenAi, "http://h/v1"),
+            ("https://h:80", Dialect::OpenAi, "https://h:80/v1"),
+            ("http://[::1]:9", Dialect::OpenAi, "http://[::1]:9/v1"),
+        ];
+        for (text, dialect, expected) in cases {
+            let url = BaseUrl::parse(text, dialect).expect(text);
+            assert_eq!(url.to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let cases = [
+            ("", UrlError::Scheme),
+            ("api.openai.com", UrlError::Scheme),
+            ("ftp://h", UrlError::Scheme),
+            ("http://", UrlError::Host),
+            ("http://:80", UrlError::Host),
+            ("http://[::1", UrlError::Host),
+            ("http://[zz]", UrlError::Host),
+            ("http://ü", UrlError::Character),
+            ("http://h/a b", UrlError::Character),
+            ("http://h:0", UrlError::Port),
+            ("http://h:+1", UrlError::Port),
+            ("http://h:", UrlError::Port),
+            ("http://::1", UrlError::Host),
+            ("http://a:b@h", UrlError::Credentials),
+            ("http://h?x", UrlError::Query),
+            ("http://h/#x", UrlError::Query),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(
+                BaseUrl::parse(text, Dialect::OpenAi),
+                Err(expected),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_domain_is_what_falls_together() {
+        let domain = |text| BaseUrl::parse(text, Dialect::OpenAi).expect(text).domain();
+        assert_eq!(domain("https://eu.api.openai.com"), "openai.com");
+        assert_eq!(domain("https://openai.com"), "openai.com");
+        assert_eq!(domain("http://10.0.0.1:8000"), "10.0.0.1:8000");
+        assert_eq!(domain("http://localhost:8000"), "localhost:8000");
+        assert_eq!(domain("http://[fe80::1]"), "fe80::1:80");
+    }
+
+    #[test]
+    fn loopback_is_known_by_name_and_by_address() {
+        let loopback = |text| {
+            BaseUrl::parse(text, Dialect::OpenAi)
+                .expect(text)
+                .is_loopback()
+        };
+        assert!(
+            loopback("http://localhost:1")
+                && loopback("http://127.0.0.9")
+                && loopback("http://[::1]")
+        );
+        assert!(!loopback("http://10.0.0.1") && !loopback("http://localhost.example.com"));
     }
 }
