@@ -1,0 +1,81 @@
+//! What the gateway asks about single members. Each answer looks only at that member's bytes, when
+//! it is asked; a member of an unknown shape says no, and its vendor says what is wrong with it.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Envelope;
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+/// An object with a `type`.
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct OutputConfig<'a> {
+    #[serde(borrow)]
+    format: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    role: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+impl Envelope<'_> {
+    /// `stream_options.include_usage`; false if absent.
+    pub fn include_usage(&self) -> bool {
+        self.member("stream_options")
+            .and_then(|json| serde_json::from_slice::<StreamOptions>(json).ok())
+            .and_then(|options| options.include_usage)
+            .unwrap_or_default()
+    }
+
+    /// True if the caller hands over a tool's result: the last of `messages` has a `tool_result`
+    /// block (Anthropic) or is of the role `tool` or `function` (`OpenAI`). Messages of the system
+    /// that follow it (at most three) are looked past: agents append them to such a turn.
+    pub fn last_message_has_tool_result(&self) -> bool {
+        for span in self.last_messages.iter().rev() {
+            let Ok(message) = serde_json::from_str::<Message<'_>>(&self.text[span.clone()]) else {
+                return false;
+            };
+            match message.role.as_ref() {
+                "system" | "developer" => {}
+                "tool" | "function" => return true,
+                _ => return message.content.is_some_and(has_tool_result),
+            }
+        }
+        false
+    }
+
+    /// True if the answer must be JSON: a `response_format` that is not of type `text` (`OpenAI`), or
+    /// an `output_config.format` (Anthropic).
+    pub fn wants_json(&self) -> bool {
+        let response_format = self.member("response_format").is_some_and(|json| {
+            let text = serde_json::from_slice::<Typed<'_>>(json).is_ok_and(|it| it.kind == "text");
+            json != b"null" && !text
+        });
+        response_format
+            || self
+                .member("output_config")
+                .and_then(|json| serde_json::from_slice::<OutputConfig<'_>>(json).ok())
+                .is_some_and(|config| config.format.is_some())
+    }
+}
+
+fn has_tool_result(content: &RawValue) -> bool {
+    serde_json::from_str::<Vec<Typed<'_>>>(content.get())
+        .is_ok_and(|blocks| blocks.iter().any(|block| block.kind == "tool_result"))
+}
