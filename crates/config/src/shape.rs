@@ -247,7 +247,7 @@ impl Reader<'_> {
         match &node.value {
             Value::Map(entries) => Some(entries),
             Value::Null | Value::Scalar(_) | Value::List(_) => {
-                self.wrong_kind(node, &format!("the fields of a {title}"));
+                self.wrong_kind(node, &format!("the fields of `{title}`"));
                 None
             }
         }

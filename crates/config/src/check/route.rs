@@ -52,7 +52,10 @@ fn model<'a>(draft: &'a RouteDraft, checker: &mut Checker<'_>) -> Option<&'a Spa
     let prefix = model.strip_suffix('*').unwrap_or(model);
     if prefix.contains('*') {
         let message = "a model name takes one `*`, at its end";
-        let help = format!("write `{}*`", prefix.split('*').next().unwrap_or(""));
+        let help = match prefix.split('*').next() {
+            Some(start) if !start.is_empty() => format!("write `{start}*`"),
+            _ => "names are matched by their beginning: `claude*`, or `*` for all".to_owned(),
+        };
         checker.report(Problem::error(model.span.clone(), message).help(help));
         return None;
     }
