@@ -20,11 +20,12 @@ TOOL = {
     "required": ["note", "count", "tags"],
 }
 LEGAL = {
-    "openai": {"stop", "length", "tool_calls", "function_call", "content_filter"},
+    # The last four are compatible servers' own words for a lawful end, a limit and a refusal; they name what happened.
+    "openai": {"stop", "length", "tool_calls", "function_call", "content_filter", "eos", "eos_token", "model_length", "sensitive"},
     "anthropic": {"end_turn", "stop_sequence", "tool_use", "max_tokens", "model_context_window_exceeded", "refusal"},
 }
 # Stop reasons that tell the truth about an answer that is not all there.
-LIMITS = {"length", "max_tokens", "model_context_window_exceeded", "content_filter", "refusal"}
+LIMITS = {"length", "max_tokens", "model_context_window_exceeded", "model_length", "content_filter", "sensitive", "refusal"}
 WORDS = ("whole", "told", "half", "silent", "hung")
 
 
@@ -66,9 +67,22 @@ def judge(answer, right, dialect):
         return "silent"
     if answer.text == right.text and same_tools(answer.tools, right.tools):
         return "whole"
-    if answer.stop in LIMITS and right.text.startswith(answer.text) and not answer.tools:
+    if answer.stop in LIMITS and begins(answer, right):
         return "told"
     return "half"
+
+
+def begins(answer, right):
+    """Whether an answer is the beginning of the right one: its text, and whole tool calls but for a last one that may be cut."""
+    if not right.text.startswith(answer.text) or len(answer.tools) > len(right.tools):
+        return False
+    if not answer.tools:
+        return True
+    whole, (name, arguments) = answer.tools[:-1], answer.tools[-1]
+    if not same_tools(whole, right.tools[: len(whole)]):
+        return False
+    right_name, right_arguments = right.tools[len(whole)]
+    return name == right_name and (right_arguments.startswith(arguments) or same_tools([(name, arguments)], [(right_name, right_arguments)]))
 
 
 class Clients:

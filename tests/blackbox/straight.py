@@ -11,10 +11,9 @@ import cells
 import rig
 
 
-def outcomes(sim):
-    """Every cell asked straight, with the right answers used."""
-    listed = sim.control("GET", "catalogue")
-    todo = list(cells.cells(listed, ("straight",)))
+def outcomes(sim, catalogue):
+    """Every fault of the catalogue asked straight."""
+    todo = list(cells.cells(catalogue, ("straight",)))
     # A vendor that is silent for ever hangs the client for as long as it likes; that too is an outcome, but one second shows it.
     cells.ask.HUNG_AFTER, kept = 2.5, cells.ask.HUNG_AFTER
 
@@ -30,7 +29,7 @@ def outcomes(sim):
 
 def main():
     with rig.Sim() as sim:
-        found = outcomes(sim)
+        found = outcomes(sim, sim.control("GET", "catalogue"))
     tallies = {}
     for outcome in found:
         tallies.setdefault(outcome.cell.spec, cells.Tally()).words[outcome.word] += 1
