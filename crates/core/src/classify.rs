@@ -24,6 +24,8 @@ pub enum Class {
     Caller,
     /// The request is larger than the model's window: final but for a larger one.
     Overflow,
+    /// The target can't carry the request; nothing was sent.
+    Unfit,
 }
 
 /// Words in a code or a type that mean "out of money".

@@ -1,0 +1,316 @@
+//! What a streaming caller sees: the delivery gate.
+//!
+//! Frames of a leg come in with their events; they leave as they came (same dialect, first leg) or
+//! written anew (other dialect, or going on after what was already shown). The delivery says which of
+//! them wait. Whatever leaves is a prefix of one coherent answer, and what waits can be dropped as if
+//! it had never come.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_wire::answer::{Shown, WriterOptions};
+use holdfast_wire::turn::{Block, Delta, Dialect, Event};
+
+use super::leg::Listener;
+use super::speech::{self, Writer};
+use crate::join::Seam;
+use crate::judge::Judge;
+use crate::policy::Delivery;
+
+/// Bytes that wait for the gate.
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    /// The tool call that it belongs to.
+    tool: Option<u32>,
+    terminal: bool,
+}
+
+/// What is undone when the waiting pieces are dropped.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    shown: Position,
+    text: usize,
+}
+
+/// What the frame at hand is made of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Note {
+    substance: bool,
+    tool: Option<u32>,
+    terminal: bool,
+    only_alive: bool,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Raw,
+    Written { writer: Writer, seam: Option<Seam> },
+}
+
+#[derive(Debug)]
+pub(super) struct Show {
+    dialect: Dialect,
+    delivery: Delivery,
+    mode: Mode,
+    waiting: VecDeque<Piece>,
+    mark: Option<Mark>,
+    note: Note,
+    scratch: BytesMut,
+    shown: Shown,
+    /// All text shown, where a join may need it.
+    text: String,
+    keeps_text: bool,
+    /// Tool blocks of this leg that are open or waiting.
+    tools: Vec<u32>,
+    /// Substance waits or was shown in this leg.
+    has_substance: bool,
+    finishing: bool,
+    /// Substance left the gate: from here on a failure can be seen.
+    content_shown: bool,
+    tool_shown: bool,
+    out: VecDeque<Bytes>,
+    losses: Vec<&'static str>,
+}
+
+impl Show {
+    pub(super) fn new(dialect: Dialect, delivery: Delivery, keeps_text: bool) -> Self {
+        Self {
+            dialect,
+            delivery,
+            mode: Mode::Raw,
+            waiting: VecDeque::new(),
+            mark: None,
+            note: Note::default(),
+            scratch: BytesMut::new(),
+            shown: Shown::default(),
+            text: String::new(),
+            keeps_text,
+            tools: Vec::new(),
+            has_substance: false,
+            finishing: false,
+            content_shown: false,
+            tool_shown: false,
+            out: VecDeque::new(),
+            losses: Vec::new(),
+        }
+    }
+
+    /// The next leg's frames pass unchanged.
+    pub(super) fn begin_raw(&mut self) {
+        self.begin(Mode::Raw);
+    }
+
+    /// The next leg is written anew, after what was shown; `seam` where it continues a cut text.
+    pub(super) fn begin_written(&mut self, options: WriterOptions, seam: bool) {
+        let writer = Writer::resume(self.dialect, options, self.shown.clone());
+        let seam = seam.then(|| Seam::new(&self.text));
+        self.begin(Mode::Written { writer, seam });
+    }
+
+    fn begin(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.tools.clear();
+        self.has_substance = self.content_shown;
+        self.finishing = false;
+    }
+
+    pub(super) fn is_content_shown(&self) -> bool {
+        self.content_shown
+    }
+
+    pub(super) fn is_tool_shown(&self) -> bool {
+        self.tool_shown
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn losses(&self) -> &[&'static str] {
+        &self.losses
+    }
+
+    /// The next bytes for the caller.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        self.out.pop_front()
+    }
+
+    /// Something for the caller outside of the answer: a keep-alive.
+    pub(super) fn ping(&mut self) {
+        let mut out = BytesMut::new();
+        speech::ping(self.dialect, &mut out);
+        self.out.push_back(out.freeze());
+    }
+
+    /// A remark that no client shows.
+    pub(super) fn comment(&mut self, text: &str) {
+        let mut out = BytesMut::new();
+        speech::comment(text, &mut out);
+        self.out.push_back(out.freeze());
+    }
+
+    /// The leg failed: what waits is as if it had never come.
+    pub(super) fn drop_waiting(&mut self) {
+        self.waiting.clear();
+        if let Some(mark) = self.mark.take() {
+            self.shown.restore(mark.shown);
+            self.text.truncate(mark.text);
+        }
+        self.collect_losses();
+    }
+
+    /// The leg paused: what waits is shown, but for its end, which the next leg gives.
+    pub(super) fn release_for_next_leg(&mut self) {
+        self.waiting.retain(|piece| !piece.terminal);
+        self.release();
+        self.collect_losses();
+    }
+
+    /// The answer is good: everything leaves, and the end is written where it is ours to write.
+    pub(super) fn finish(&mut self) {
+        if let Mode::Written { writer, seam } = &mut self.mode {
+            let mut tail = BytesMut::new();
+            if let Some(rest) = seam.as_mut().filter(|seam| !seam.is_done()).map(Seam::finish) {
+                write_text(writer, &rest, &mut tail);
+            }
+            writer.end(&mut tail).expect("invariant: only judged answers are finished");
+            self.waiting.push_back(Piece { bytes: tail.freeze(), tool: None, terminal: true });
+        }
+        self.release();
+        self.collect_losses();
+    }
+
+    /// As [`Self::finish`], for an answer that a limit cut inside the tool calls `cut`: those are
+    /// withheld, and the end is written anew without them.
+    pub(super) fn finish_without(&mut self, cut: &[u32], ending: &[Event<'_>], options: WriterOptions) {
+        self.waiting.retain(|piece| !piece.terminal && piece.tool.is_none_or(|tool| !cut.contains(&tool)));
+        self.release();
+        self.shown.close();
+        let mut writer = Writer::resume(self.dialect, options, self.shown.clone());
+        let mut tail = BytesMut::new();
+        for event in ending {
+            writer.event(event, &mut tail);
+        }
+        writer.end(&mut tail).expect("invariant: only judged answers are finished");
+        self.comment("holdfast: a tool call that the token limit cut was withheld");
+        self.out.push_back(tail.freeze());
+    }
+
+    fn release(&mut self) {
+        self.mark = None;
+        self.content_shown |= self.has_substance;
+        for piece in self.waiting.drain(..) {
+            self.tool_shown |= piece.tool.is_some();
+            if !piece.bytes.is_empty() {
+                self.out.push_back(piece.bytes);
+            }
+        }
+    }
+
+    fn collect_losses(&mut self) {
+        if let Mode::Written { writer, .. } = &self.mode {
+            for loss in writer.losses() {
+                if !self.losses.contains(loss) {
+                    self.losses.push(loss);
+                }
+            }
+        }
+    }
+
+    fn must_wait(&self, judge: &Judge) -> bool {
+        match self.delivery {
+            Delivery::Whole => true,
+            _ if self.finishing || !self.has_substance => true,
+            Delivery::Live => false,
+            Delivery::Guarded => judge.is_tool_open() || !judge.cut_tools().is_empty(),
+        }
+    }
+
+    fn write(&mut self, event: &Event<'_>) {
+        let Mode::Written { writer, seam } = &mut self.mode else { return };
+        match (event, seam.as_mut().filter(|seam| !seam.is_done())) {
+            (Event::Delta { delta: Delta::Text(text), .. }, Some(seam)) => {
+                if let Some(text) = seam.push(text) {
+                    write_text(writer, &text, &mut self.scratch);
+                }
+            }
+            // The seam's text block is the one already open; what opens or closes it is not told.
+            (Event::BlockStart { block: Block::Text { .. }, .. } | Event::Start { .. } | Event::Ping, Some(_)) => {
+                writer.event(event, &mut self.scratch);
+            }
+            (Event::BlockStart { .. } | Event::BlockStop { .. }, Some(seam)) => {
+                let rest = seam.finish();
+                write_text(writer, &rest, &mut self.scratch);
+                writer.event(event, &mut self.scratch);
+            }
+            _ => writer.event(event, &mut self.scratch),
+        }
+    }
+}
+
+fn write_text(writer: &mut Writer, text: &str, out: &mut BytesMut) {
+    if !text.is_empty() {
+        // The writer continues its open text block whatever the number; see `Writer::resume`.
+        writer.event(&Event::Delta { index: 0, delta: Delta::Text(text.into()) }, out);
+    }
+}
+
+impl Listener for Show {
+    fn event(&mut self, event: &Event<'_>) {
+        if self.mark.is_none() {
+            self.mark = Some(Mark { shown: self.shown.position(), text: self.text.len() });
+        }
+        let note = &mut self.note;
+        match event {
+            Event::BlockStart { index, block: Block::Tool { .. }, .. } => {
+                note.tool = Some(*index);
+                note.substance = true;
+                self.tools.push(*index);
+            }
+            Event::BlockStart { block: Block::Opaque { .. } | Block::RedactedThinking { .. }, .. } => {
+                note.substance = true;
+            }
+            Event::BlockStart { block: Block::Text { text } | Block::Refusal { text }, .. } => {
+                note.substance |= !text.is_empty();
+            }
+            Event::BlockStart { block: Block::Thinking { thinking, .. }, .. } => {
+                note.substance |= !thinking.is_empty();
+            }
+            Event::Delta { index, delta } => {
+                if self.tools.contains(index) {
+                    note.tool = Some(*index);
+                } else {
+                    note.substance = true;
+                }
+                if let (true, Mode::Raw, Delta::Text(text)) = (self.keeps_text, &self.mode, delta) {
+                    self.text.push_str(text);
+                }
+            }
+            Event::BlockStop { index } if self.tools.contains(index) => note.tool = Some(*index),
+            Event::Stop { .. } | Event::End => note.terminal = true,
+            Event::Ping => note.only_alive = true,
+            _ => {}
+        }
+        self.write(event);
+        self.shown.observe(self.dialect, event);
+    }
+
+    fn frame_end(&mut self, raw: &Bytes, judge: &Judge) {
+        let note = std::mem::take(&mut self.note);
+        let bytes = match self.mode {
+            Mode::Raw => raw.clone(),
+            Mode::Written { .. } => self.scratch.split().freeze(),
+        };
+        self.has_substance |= note.substance;
+        self.finishing |= note.terminal;
+        let waits = self.must_wait(judge);
+        if note.only_alive && (waits || !self.waiting.is_empty()) {
+            return;
+        }
+        self.waiting.push_back(Piece { bytes, tool: note.tool, terminal: self.finishing });
+        if !waits {
+            self.release();
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The caller's dialect as something to write in: one type over the writers of all dialects.
+
+use bytes::BytesMut;
+use holdfast_wire::answer::{Answer, NotWhole, Shown, WriterOptions};
+use holdfast_wire::turn::{Dialect, Event};
+use holdfast_wire::{anthropic, openai, sse};
+
+/// Reads one answer of either dialect.
+#[derive(Debug)]
+pub(super) enum Reader {
+    Anthropic(anthropic::reader::Reader),
+    OpenAi(openai::reader::Reader),
+}
+
+impl Reader {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Anthropic => Self::Anthropic(anthropic::reader::Reader::default()),
+            Dialect::OpenAi => Self::OpenAi(openai::reader::Reader::default()),
+        }
+    }
+
+    pub(super) fn frame(&mut self, frame: &sse::Frame, sink: &mut impl FnMut(Event<'_>)) {
+        match self {
+            Self::Anthropic(reader) => reader.frame(frame, sink),
+            Self::OpenAi(reader) => reader.frame(frame, sink),
+        }
+    }
+
+    pub(super) fn body(&mut self, body: &[u8], sink: &mut impl FnMut(Event<'_>)) {
+        match self {
+            Self::Anthropic(reader) => reader.body(body, sink),
+            Self::OpenAi(reader) => reader.body(body, sink),
+        }
+    }
+}
+
+/// Writes one answer in either dialect.
+#[derive(Debug)]
+pub(super) enum Writer {
+    Anthropic(Box<anthropic::writer::Writer>),
+    OpenAi(Box<openai::writer::Writer>),
+}
+
+impl Writer {
+    /// A writer that goes on after what the caller has already `shown`.
+    pub(super) fn resume(dialect: Dialect, options: WriterOptions, shown: Shown) -> Self {
+        match dialect {
+            Dialect::Anthropic => Self::Anthropic(Box::new(anthropic::writer::Writer::resume(options, shown))),
+            Dialect::OpenAi => Self::OpenAi(Box::new(openai::writer::Writer::resume(options, shown))),
+        }
+    }
+
+    pub(super) fn event(&mut self, event: &Event<'_>, out: &mut BytesMut) {
+        match self {
+            Self::Anthropic(writer) => writer.event(event, out),
+            Self::OpenAi(writer) => writer.event(event, out),
+        }
+    }
+
+    pub(super) fn end(&mut self, out: &mut BytesMut) -> Result<(), NotWhole> {
+        match self {
+            Self::Anthropic(writer) => writer.end(out),
+            Self::OpenAi(writer) => writer.end(out),
+        }
+    }
+
+    pub(super) fn losses(&self) -> &[&'static str] {
+        match self {
+            Self::Anthropic(writer) => writer.losses(),
+            Self::OpenAi(writer) => writer.losses(),
+        }
+    }
+}
+
+/// A keep-alive that every client of the dialect ignores.
+pub(super) fn ping(dialect: Dialect, out: &mut BytesMut) {
+    match dialect {
+        Dialect::Anthropic => anthropic::writer::ping(out),
+        Dialect::OpenAi => openai::writer::ping(out),
+    }
+}
+
+/// A remark that no client shows.
+pub(super) fn comment(text: &str, out: &mut BytesMut) {
+    anthropic::writer::comment(text, out);
+}
+
+/// The answer as a body of `dialect`.
+pub(super) fn encode_body(
+    dialect: Dialect,
+    answer: &Answer,
+    options: &WriterOptions,
+) -> Result<Vec<u8>, NotWhole> {
+    match dialect {
+        Dialect::Anthropic => anthropic::body::encode(answer, options),
+        Dialect::OpenAi => openai::body::encode(answer, options),
+    }
+}
