@@ -8,6 +8,7 @@
 pub mod anthropic;
 mod borrowed;
 pub mod envelope;
+pub mod fold;
 pub mod openai;
 pub mod sse;
 pub mod turn;

@@ -22,6 +22,8 @@ mod tools;
 
 use choice::{Choice, Counter};
 
+pub(crate) use tools::Tools;
+
 pub use crate::vendor_error::error_body;
 
 /// Reads one answer. Feed it the answer's frames in order by [`frame`](Self::frame), or its whole
@@ -89,7 +91,8 @@ impl Reader {
         };
         let choices = chunk.choices.unwrap_or_default();
         // Azure's first chunk has neither; the name comes with the next one.
-        if !self.started && !(id.is_empty() && choices.is_empty()) {
+        let named = !id.is_empty() || !choices.is_empty();
+        if named && !self.started {
             self.started = true;
             heard(Event::Start {
                 id,

@@ -21,9 +21,8 @@ impl Reader {
             Ok(text) => text,
             Err(why) => return sink(garbage(why)),
         };
-        let message = match serde_json::from_str::<shape::Message<'_>>(text) {
-            Ok(message) => message,
-            Err(_) => return sink(vendor_error::no_answer(text)),
+        let Ok(message) = serde_json::from_str::<shape::Message<'_>>(text) else {
+            return sink(vendor_error::no_answer(text));
         };
         if message.error.is_some_and(vendor_error::is_truthy) || is_kind(&message, "error") {
             return sink(Event::Error(

@@ -73,17 +73,22 @@ impl Reader {
         sink: &mut impl FnMut(Event<'_>),
     ) {
         let thinking = message.thinking();
-        let mut prose = Vec::new();
+        // Parts of one kind in a row are one block, as they would be in a stream.
+        let mut prose: Vec<(Prose, Cow<'_, str>)> = Vec::new();
         for (kind, content) in [
             (Prose::Thinking, thinking),
             (Prose::Text, message.content),
             (Prose::Refusal, message.refusal),
         ] {
             if let Some(content) = content {
-                content.each(kind, &mut |kind, text| prose.push((kind, text)));
+                content.each(kind, &mut |kind, text| match prose.last_mut() {
+                    Some((last, known)) if *last == kind => *known += text,
+                    _ if text.is_empty() => {}
+                    _ => prose.push((kind, text)),
+                });
             }
         }
-        for (kind, text) in prose.into_iter().filter(|(_, text)| !text.is_empty()) {
+        for (kind, text) in prose {
             state.refused |= kind == Prose::Refusal;
             self.whole_block(state, kind.opening(text), sink);
         }

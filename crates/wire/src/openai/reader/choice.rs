@@ -96,7 +96,7 @@ impl Choice {
         ] {
             if let Some(content) = content {
                 content.each(kind, &mut |kind, text| {
-                    self.prose(kind, text, counter, sink)
+                    self.prose(kind, text, counter, sink);
                 });
             }
         }

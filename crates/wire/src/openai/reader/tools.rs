@@ -7,17 +7,17 @@
 
 /// The open tool calls of one choice, in order of opening.
 #[derive(Debug, Default)]
-pub(super) struct Tools(Vec<Tool>);
+pub(crate) struct Tools(Vec<Tool>);
 
 /// A tool call that is open.
 #[derive(Debug)]
-pub(super) struct Tool {
+pub(crate) struct Tool {
     /// The server's index, if it gave one.
     wire_index: Option<u32>,
     id: String,
     name: String,
     /// The neutral index of its block.
-    pub(super) block: u32,
+    pub(crate) block: u32,
     arguments: Nesting,
 }
 
@@ -35,7 +35,7 @@ struct Nesting {
 impl Tools {
     /// The call that a delta with these marks grows; `None` if it begins a call, or means none.
     /// Empty marks are missing ones.
-    pub(super) fn find(
+    pub(crate) fn find(
         &mut self,
         wire_index: Option<u32>,
         id: &str,
@@ -59,7 +59,7 @@ impl Tools {
         }
     }
 
-    pub(super) fn open(
+    pub(crate) fn open(
         &mut self,
         wire_index: Option<u32>,
         id: &str,
@@ -78,7 +78,7 @@ impl Tools {
     }
 
     /// The blocks of all open calls, which are closed by this.
-    pub(super) fn close(&mut self) -> impl Iterator<Item = u32> {
+    pub(crate) fn close(&mut self) -> impl Iterator<Item = u32> {
         std::mem::take(&mut self.0)
             .into_iter()
             .map(|tool| tool.block)
@@ -94,7 +94,7 @@ impl Tools {
 
 impl Tool {
     /// Takes note of a piece of the arguments.
-    pub(super) fn grow(&mut self, arguments: &str) {
+    pub(crate) fn grow(&mut self, arguments: &str) {
         self.arguments.scan(arguments);
     }
 
@@ -134,8 +134,11 @@ impl Nesting {
 mod tests {
     use super::*;
 
-    /// Feeds deltas (index, id, name, arguments) and gives the block that each one went to.
-    fn blocks(deltas: &[(Option<u32>, &str, &str, &str)]) -> Vec<u32> {
+    /// A delta: index, id, name, arguments.
+    type Piece<'a> = (Option<u32>, &'a str, &'a str, &'a str);
+
+    /// Feeds deltas and gives the block that each one went to.
+    fn blocks(deltas: &[Piece<'_>]) -> Vec<u32> {
         let mut tools = Tools::default();
         let mut next = 0;
         deltas
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_way_to_number_calls_is_understood() {
-        let table: [(&str, &[(Option<u32>, &str, &str, &str)], &[u32]); 10] = [
+        let table: [(&str, &[Piece<'_>], &[u32]); 10] = [
             (
                 "by the book",
                 &[
