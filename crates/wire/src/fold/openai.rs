@@ -192,6 +192,7 @@ impl Choice {
         let at = match known {
             Some(at) => at,
             None if name.is_empty() => return Err(garbage("tool call without a name")),
+            None if self.tools.is_full() => return Err(garbage("too many tool calls")),
             None => {
                 let at = u32::try_from(self.calls.len()).map_err(|_| garbage("too many calls"))?;
                 self.calls.push(Call {

@@ -26,6 +26,9 @@ pub(crate) use tools::Tools;
 
 pub use crate::vendor_error::error_body;
 
+/// The most choices of one answer: the dialect's own limit on `n`.
+const MAX_CHOICES: usize = 128;
+
 /// Reads one answer. Feed it the answer's frames in order by [`frame`](Self::frame), or its whole
 /// body once by [`body`](Self::body).
 #[derive(Debug, Default)]
@@ -114,7 +117,9 @@ impl Reader {
         if choice.message.is_some() {
             return sink(garbage("a whole message in a stream"));
         }
-        let at = self.find(choice.index.unwrap_or(0));
+        let Some(at) = self.find(choice.index.unwrap_or(0)) else {
+            return sink(garbage("too many choices"));
+        };
         let state = &mut self.choices[at];
         if let Some(delta) = choice.delta {
             state.delta(delta, &mut self.blocks, sink);
@@ -134,13 +139,14 @@ impl Reader {
         sink(state.stop(said, choice.stop_reason));
     }
 
-    /// The place of the choice with this index.
-    fn find(&mut self, index: u32) -> usize {
-        if let Some(at) = self.choices.iter().position(|choice| choice.index == index) {
-            return at;
+    /// The place of the choice with this index; `None` if it would be one too many.
+    fn find(&mut self, index: u32) -> Option<usize> {
+        let known = self.choices.iter().position(|choice| choice.index == index);
+        if known.is_none() && self.choices.len() < MAX_CHOICES {
+            self.choices.push(Choice::new(index));
+            return Some(self.choices.len() - 1);
         }
-        self.choices.push(Choice::new(index));
-        self.choices.len() - 1
+        known
     }
 }
 

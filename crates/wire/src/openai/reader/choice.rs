@@ -174,6 +174,7 @@ impl Choice {
             let block = match call.custom {
                 Some(custom) => free_text_call(custom),
                 None if name.is_empty() => return sink(garbage("tool call without a name")),
+                None if self.tools.is_full() => return sink(garbage("too many tool calls")),
                 None => Block::Tool {
                     id: Cow::Borrowed(&id),
                     name: Cow::Borrowed(&name),

@@ -5,6 +5,9 @@
 //! a whole call in one delta (wire facts, section 6, trap 3). So a call is known by index and id
 //! together, and the nesting of its arguments tells whether it can still grow.
 
+/// The most tool calls of one choice. Each delta is compared with all of them at worst.
+const MAX_CALLS: usize = 1024;
+
 /// The open tool calls of one choice, in order of opening.
 #[derive(Debug, Default)]
 pub(crate) struct Tools(Vec<Tool>);
@@ -75,6 +78,11 @@ impl Tools {
         });
         let last = self.0.len() - 1;
         &mut self.0[last]
+    }
+
+    /// True if no further call may be opened: whoever sends so many is not answering.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_CALLS
     }
 
     /// The blocks of all open calls, which are closed by this.
