@@ -5,10 +5,13 @@
 //! turns events back into bytes, `envelope` borrows the head of a request, `translate` moves a
 //! request between dialects with a loss report, and `fold` makes one body of a stream.
 
+pub mod answer;
 pub mod anthropic;
 mod borrowed;
 pub mod envelope;
+pub mod error;
 pub mod fold;
+mod json;
 pub mod openai;
 pub mod sse;
 pub mod turn;

@@ -3,8 +3,11 @@
 //! `reader` turns frames and bodies into the neutral events of [`crate::turn`]; `stop` holds every
 //! stop reason the dialect is known to use. Requests and the way back live beside them.
 
+pub mod body;
+pub mod error;
 pub mod reader;
 pub mod stop;
+pub mod writer;
 
 pub use reader::error_body;
 pub use stop::stop_kind;

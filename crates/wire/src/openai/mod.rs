@@ -3,8 +3,11 @@
 //! `reader` turns chunks and bodies into the neutral events of [`crate::turn`]; `stop` holds every
 //! finish reason that the dialect and its imitators are known to use.
 
+pub mod body;
+pub mod error;
 pub mod reader;
 pub mod stop;
+pub mod writer;
 
 pub use reader::error_body;
 pub use stop::stop_kind;
