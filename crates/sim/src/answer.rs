@@ -302,10 +302,10 @@ mod tests {
     #[test]
     fn a_continuation_completes_the_prefix_whatever_the_cut() {
         let ask = json!({"role": "user", "content": "[[seed:3 words:30]]"});
-        let full = said(&answer(&json!({"model": "m", "messages": [ask.clone()]})));
+        let full = said(&answer(&json!({"model": "m", "messages": [&ask]})));
         for (index, _) in full.char_indices().skip(1) {
             let rest = said(&answer(&json!({"model": "m", "messages": [
-                ask.clone(), {"role": "assistant", "content": &full[..index]}, {"role": "user", "content": "go on"}]})));
+                &ask, {"role": "assistant", "content": &full[..index]}, {"role": "user", "content": "go on"}]})));
             assert_eq!(full[..index].to_owned() + &rest, full);
         }
     }

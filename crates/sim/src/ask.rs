@@ -151,6 +151,10 @@ pub(crate) struct Rules {
 
 /// The `[[...]]` markers of a question.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one marker that is there or not"
+)]
 pub(crate) struct Markers {
     pub(crate) seed: u64,
     pub(crate) words: usize,

@@ -1,6 +1,5 @@
 //! The `/_sim/*` endpoints by which a running vendor is steered and asked, and its list of models.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,12 +7,12 @@ use serde_json::{Value, json};
 use crate::ask::Dialect;
 use crate::catalogue;
 use crate::http::Request;
-use crate::play::{self, Plan};
+use crate::play::{self, Ending, Plan};
 use crate::script::{Ruleset, Script};
 use crate::server::Shared;
 
 /// The longest time for which the control endpoint closes its own listener.
-const MAX_CLOSED: Duration = Duration::from_secs(600);
+const MAX_CLOSED: Duration = Duration::from_mins(10);
 
 /// A JSON response.
 pub(crate) fn json(status: u16, value: &Value) -> Plan {
@@ -31,7 +30,7 @@ fn refuse(status: u16, message: &str) -> Plan {
     json(status, &json!({"error": message}))
 }
 
-pub(crate) async fn respond(request: &Request, shared: &Arc<Shared>) -> Plan {
+pub(crate) fn respond(request: &Request, shared: &Shared) -> Plan {
     match (request.method.as_str(), request.path()) {
         ("GET", "/_sim/faults") => json(
             200,
@@ -54,7 +53,7 @@ pub(crate) async fn respond(request: &Request, shared: &Arc<Shared>) -> Plan {
                 .expect("invariant: the empty script is valid");
             json(200, &json!({"ok": true}))
         }
-        ("POST", "/_sim/listener") => close_for(request, shared).await,
+        ("POST", "/_sim/listener") => close_for(request),
         _ => refuse(
             404,
             "there are /_sim/{faults,stats,requests,catalogue,reset,listener}",
@@ -92,22 +91,16 @@ fn requests(request: &Request, shared: &Shared) -> Plan {
 }
 
 /// Closes the listener and every connection for `closed_ms`, this one included: the client sees the end of it.
-async fn close_for(request: &Request, shared: &Arc<Shared>) -> Plan {
+fn close_for(request: &Request) -> Plan {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let Some(millis) = body.get("closed_ms").and_then(Value::as_u64) else {
         return refuse(400, "give `closed_ms`, the milliseconds to stay closed");
     };
     let pause = Duration::from_millis(millis).min(MAX_CLOSED);
-    let shared = Arc::clone(shared);
-    // Not a child of this connection: closing ends this connection.
-    tokio::spawn(async move {
-        // Long enough for the answer below to leave first.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        shared.set_listening(false).await;
-        tokio::time::sleep(pause).await;
-        shared.set_listening(true).await;
-    });
-    json(202, &json!({"ok": true, "closed_ms": millis}))
+    Plan {
+        ending: Ending::CloseListener(pause),
+        ..json(202, &json!({"ok": true, "closed_ms": millis}))
+    }
 }
 
 fn model_value(id: &str) -> Value {

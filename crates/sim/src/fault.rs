@@ -435,8 +435,12 @@ impl fmt::Display for Fault {
         }
         match self {
             Self::SlowHeaders(pause) => write!(f, "slow-headers:{}", pause.as_millis()),
-            Self::Status { code, retry_after } => write!(f, "status:{code}{}", tail(retry_after)),
-            Self::Error { name, retry_after } => write!(f, "error:{name}{}", tail(retry_after)),
+            Self::Status { code, retry_after } => {
+                write!(f, "status:{code}{}", tail(retry_after.as_deref()))
+            }
+            Self::Error { name, retry_after } => {
+                write!(f, "error:{name}{}", tail(retry_after.as_deref()))
+            }
             Self::StatusHtml(code) => write!(f, "status-html:{code}"),
             Self::Stop(reason) => write!(f, "stop:{}", reason.as_deref().unwrap_or("null")),
             Self::Cut { how, at } => write!(f, "{how}:{at}"),
@@ -461,10 +465,8 @@ impl fmt::Display for Fault {
     }
 }
 
-fn tail(retry_after: &Option<String>) -> String {
-    retry_after
-        .as_ref()
-        .map_or_else(String::new, |after| format!(":{after}"))
+fn tail(retry_after: Option<&str>) -> String {
+    retry_after.map_or_else(String::new, |after| format!(":{after}"))
 }
 
 impl fmt::Display for How {

@@ -5,6 +5,7 @@
 
 mod edit;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(crate) enum Ending {
     Keep,
     Close,
     Reset,
+    /// The connection ends, and then the vendor's listener is closed for this long.
+    CloseListener(Duration),
 }
 
 /// A whole response.
@@ -104,7 +107,7 @@ pub(crate) fn play(ask: &Ask, fault: &Fault, timing: Timing, serial: u64) -> Pla
     };
     body.reframe(fault);
     let pace = Pace::new(ask, &answer, fault, timing);
-    body.plan(ask.dialect, pace, serial)
+    body.plan(ask.dialect, &pace, serial)
 }
 
 /// The faults that need no answer.
@@ -216,9 +219,9 @@ pub(crate) fn simple(
 ) -> Plan {
     let mut head = head(dialect, status, kind, serial);
     for (name, value) in extra {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
     Plan {
@@ -447,11 +450,13 @@ impl Body {
         }
     }
 
-    fn plan(self, dialect: Dialect, pace: Pace, serial: u64) -> Plan {
+    fn plan(self, dialect: Dialect, pace: &Pace, serial: u64) -> Plan {
         let mut head = head(dialect, 200, self.kind, serial) + self.encoding;
         match self.framing {
             Framing::Chunked => head.push_str("transfer-encoding: chunked\r\n\r\n"),
-            Framing::Length(length) => head.push_str(&format!("content-length: {length}\r\n\r\n")),
+            Framing::Length(length) => {
+                let _ = write!(head, "content-length: {length}\r\n\r\n");
+            }
             Framing::Eof => head.push_str("connection: close\r\n\r\n"),
         }
         let mut track = Track {

@@ -182,11 +182,12 @@ fn type_of(schema: &Value) -> &str {
             .find(|name| *name != "null"),
         _ => None,
     };
-    named.unwrap_or(if schema.get("properties").is_some() {
+    let guess = if schema.get("properties").is_some() {
         "object"
     } else {
         "string"
-    })
+    };
+    named.unwrap_or(guess)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ async fn converse(mut stream: TcpStream, shared: &Arc<Shared>, control_only: boo
     loop {
         let (plan, last) = match http::read(&mut stream, &mut buffer).await {
             Ok(request) => (
-                respond(&request, shared, control_only).await,
+                respond(&request, shared, control_only),
                 wants_close(&request),
             ),
             Err(ReadError::Refused(status, message)) => {
@@ -62,6 +62,11 @@ async fn converse(mut stream: TcpStream, shared: &Arc<Shared>, control_only: boo
             Ending::Keep if !last => {}
             Ending::Keep | Ending::Close => {
                 let _ = stream.shutdown().await;
+                return;
+            }
+            Ending::CloseListener(pause) => {
+                let _ = stream.shutdown().await;
+                shared.close_for(pause).await;
                 return;
             }
             Ending::Reset => {
@@ -124,10 +129,10 @@ async fn hear(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<(), Gone>
     }
 }
 
-async fn respond(request: &Request, shared: &Arc<Shared>, control_only: bool) -> Plan {
+fn respond(request: &Request, shared: &Arc<Shared>, control_only: bool) -> Plan {
     let path = request.path();
     if path.starts_with("/_sim/") {
-        return control::respond(request, shared).await;
+        return control::respond(request, shared);
     }
     shared.recorder.path(path);
     if control_only {

@@ -4,11 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::ask::Ask;
 use crate::fault::Fault;
@@ -170,11 +172,11 @@ impl Sim {
     }
 
     /// Every call meets this fault from now on (`Fault::Healthy` for none). A model name or marker still wins.
-    pub fn set_fault(&self, fault: Fault) {
-        let script = if fault == Fault::Healthy {
+    pub fn set_fault(&self, fault: &Fault) {
+        let script = if *fault == Fault::Healthy {
             Script::default()
         } else {
-            Script::always(&fault)
+            Script::always(fault)
         };
         self.set_script(script)
             .expect("invariant: a fault writes itself as it is read");
@@ -237,6 +239,8 @@ impl Drop for Sim {
 enum Order {
     Open,
     Close,
+    /// Close now, and open again after this long.
+    CloseFor(Duration),
     Stop,
 }
 
@@ -322,6 +326,12 @@ impl Shared {
             .await
     }
 
+    /// Closes the listener for this long. That ends the caller's own connection too, so nothing is awaited.
+    pub(crate) async fn close_for(&self, pause: Duration) {
+        let (done, _) = oneshot::channel();
+        let _ = self.commands.send((Order::CloseFor(pause), done)).await;
+    }
+
     async fn command(&self, order: Order) -> bool {
         let (done, answer) = oneshot::channel();
         if self.commands.send((order, done)).await.is_err() {
@@ -338,42 +348,30 @@ async fn accept(
     shared: Arc<Shared>,
     mut orders: mpsc::Receiver<(Order, oneshot::Sender<bool>)>,
 ) {
-    let address = listener.local_addr();
-    let mut listener = Some(listener);
-    let mut connections = JoinSet::new();
+    let mut gate = Gate {
+        address: listener.local_addr(),
+        listener: Some(listener),
+        connections: JoinSet::new(),
+        reopen: None,
+    };
     let mut controls = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = accept_one(listener.as_ref()) => {
-                if let Ok(stream) = accepted {
-                    welcome(stream, &shared, &mut connections);
-                } else {
-                    // Out of file handles: let the others end before the next try.
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                }
-            }
+            accepted = accept_one(gate.listener.as_ref()) => match accepted {
+                Ok(stream) => welcome(stream, &shared, &mut gate.connections),
+                // Out of file handles: let others end before the next try.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
             accepted = accept_one(control.as_ref()) => {
                 if let Ok(stream) = accepted {
                     controls.spawn(serve::serve_control(stream, Arc::clone(&shared)));
                 }
             }
-            Some(_) = connections.join_next() => {}
+            Some(_) = gate.connections.join_next() => {}
             Some(_) = controls.join_next() => {}
+            () = due(gate.reopen) => { gate.obey(Order::Open).await; }
             Some((order, done)) = orders.recv() => {
-                let result = match order {
-                    Order::Close | Order::Stop => {
-                        listener = None;
-                        connections.shutdown().await;
-                        true
-                    }
-                    Order::Open if listener.is_some() => true,
-                    Order::Open => {
-                        if let Ok(address) = &address {
-                            listener = TcpListener::bind(*address).await.ok();
-                        }
-                        listener.is_some()
-                    }
-                };
+                let result = gate.obey(order).await;
                 let _ = done.send(result);
                 if matches!(order, Order::Stop) {
                     controls.shutdown().await;
@@ -381,6 +379,44 @@ async fn accept(
                 }
             }
         }
+    }
+}
+
+/// The listener, which may be closed for a while, and what came through it.
+struct Gate {
+    address: io::Result<SocketAddr>,
+    listener: Option<TcpListener>,
+    connections: JoinSet<()>,
+    reopen: Option<Instant>,
+}
+
+impl Gate {
+    async fn obey(&mut self, order: Order) -> bool {
+        self.reopen = None;
+        match order {
+            Order::Close | Order::CloseFor(_) | Order::Stop => {
+                self.listener = None;
+                self.connections.shutdown().await;
+                if let Order::CloseFor(pause) = order {
+                    self.reopen = Some(Instant::now() + pause);
+                }
+                true
+            }
+            Order::Open => {
+                if let (None, Ok(address)) = (&self.listener, &self.address) {
+                    self.listener = TcpListener::bind(*address).await.ok();
+                }
+                self.listener.is_some()
+            }
+        }
+    }
+}
+
+/// Completes at that time; never, without one.
+async fn due(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

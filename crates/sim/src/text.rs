@@ -153,7 +153,7 @@ mod tests {
                 "prefix of {index} bytes passed"
             );
         }
-        assert!(!check_text(&(text.clone() + " ")));
+        assert!(!check_text(&(text + " ")));
         assert!(!check_text(""));
     }
 

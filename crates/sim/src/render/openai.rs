@@ -34,10 +34,10 @@ pub(crate) fn stream(ask: &Ask, answer: &Answer, quirk: Option<Quirk>) -> Vec<Fr
     for block in &answer.blocks {
         match block {
             Block::Thinking { pieces, .. } => {
-                writer.texts(Kind::Thinking, "reasoning_content", pieces)
+                writer.texts(Kind::Thinking, "reasoning_content", pieces);
             }
             Block::Text { pieces } if quirk == Some(Quirk::RefusalField) => {
-                writer.texts(Kind::Text, "refusal", pieces)
+                writer.texts(Kind::Text, "refusal", pieces);
             }
             Block::Text { pieces } => writer.texts(Kind::Text, "content", pieces),
             Block::Tool { id, name, pieces } => {
