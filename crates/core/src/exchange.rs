@@ -189,7 +189,9 @@ impl Exchange {
 
     /// A piece of the response body came.
     pub fn handle_chunk(&mut self, attempt: u32, chunk: Bytes, now: Time) {
-        let Some(leg) = self.leg_of(attempt) else { return };
+        let Some(leg) = self.leg_of(attempt) else {
+            return;
+        };
         if leg.sniff(&chunk) {
             self.begin_show();
         }
@@ -204,7 +206,9 @@ impl Exchange {
 
     /// The response body ended, cleanly or (`Err`) by a broken transport.
     pub fn handle_end(&mut self, attempt: u32, end: Result<(), String>, now: Time) {
-        let Some(leg) = self.leg.as_mut().filter(|leg| leg.attempt == attempt) else { return };
+        let Some(leg) = self.leg.as_mut().filter(|leg| leg.attempt == attempt) else {
+            return;
+        };
         if self.setup.wishes.stream {
             leg.end(end, now, &mut self.show);
         } else {
@@ -250,7 +254,10 @@ impl Exchange {
         if let State::Waiting(until) = self.state {
             due = due.min(until);
         }
-        Some(self.heartbeat_due().map_or(due, |heartbeat| due.min(heartbeat)))
+        Some(
+            self.heartbeat_due()
+                .map_or(due, |heartbeat| due.min(heartbeat)),
+        )
     }
 
     /// What to do next; `None` = wait for something to happen. `dice` gives evenly spread numbers.
@@ -296,7 +303,9 @@ impl Exchange {
     }
 
     fn leg_of(&mut self, attempt: u32) -> Option<&mut Leg> {
-        self.leg.as_mut().filter(|leg| leg.attempt == attempt && leg.ended.is_none())
+        self.leg
+            .as_mut()
+            .filter(|leg| leg.attempt == attempt && leg.ended.is_none())
     }
 
     fn deadline(&self) -> Time {
@@ -319,8 +328,14 @@ impl Exchange {
 
     fn finish(&mut self, outcome: Outcome, body: Option<Bytes>, now: Time) {
         self.state = State::Finished;
-        self.record.close(&outcome, self.joins, self.show.losses(), now.since(self.began));
-        self.actions.push_back(Action::Finish(Finish { outcome, body }));
+        self.record.close(
+            &outcome,
+            self.joins,
+            self.show.losses(),
+            now.since(self.began),
+        );
+        self.actions
+            .push_back(Action::Finish(Finish { outcome, body }));
     }
 }
 

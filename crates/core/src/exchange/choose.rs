@@ -16,7 +16,9 @@ impl Exchange {
         {
             return self.send(target, probe, now);
         }
-        let next = self.plan.next(now, &self.setup.targets, &self.setup.policy, health);
+        let next = self
+            .plan
+            .next(now, &self.setup.targets, &self.setup.policy, health);
         match next {
             Next::Ask { target, probe } => self.send(target, probe, now),
             Next::Wait(until) if until < self.deadline() => self.state = State::Waiting(until),
@@ -45,14 +47,23 @@ impl Exchange {
         self.leg = Some(Leg::new(&begin, now));
         self.state = State::Running;
         let ask = self.ask();
-        self.actions.push_back(Action::Send(Send { attempt, target, stream, ask }));
+        self.actions.push_back(Action::Send(Send {
+            attempt,
+            target,
+            stream,
+            ask,
+        }));
     }
 
     fn ask(&self) -> Ask {
         if !self.paused_messages.is_empty() {
-            Ask::Resume { messages: self.paused_messages.clone() }
+            Ask::Resume {
+                messages: self.paused_messages.clone(),
+            }
         } else if self.show.is_content_shown() && !self.show.text().is_empty() {
-            Ask::Continue { shown: self.show.text().to_owned() }
+            Ask::Continue {
+                shown: self.show.text().to_owned(),
+            }
         } else {
             Ask::Original
         }
@@ -60,14 +71,17 @@ impl Exchange {
 
     /// The form of the vendor's answer is known: decides how it reaches a streaming caller.
     pub(super) fn begin_show(&mut self) {
-        let Some(leg) = self.leg.as_ref().filter(|_| self.setup.wishes.stream) else { return };
+        let Some(leg) = self.leg.as_ref().filter(|_| self.setup.wishes.stream) else {
+            return;
+        };
         let first = self.paused_messages.is_empty() && !self.show.is_content_shown();
         let same = leg.facts.dialect == self.setup.wishes.dialect;
         if first && same && leg.is_stream() {
             self.show.begin_raw();
         } else {
             let continues = self.paused_messages.is_empty() && !self.show.text().is_empty();
-            self.show.begin_written(self.writer_options(same && first), continues);
+            self.show
+                .begin_written(self.writer_options(same && first), continues);
         }
     }
 
@@ -91,15 +105,21 @@ impl Exchange {
     fn final_fault(&self, now: Time) -> Fault {
         let retry_after = self.plan.opens().map(|opens| opens.since(now));
         let Some(cause) = &self.last_cause else {
-            let mut fault =
-                Fault::new(Code::BreakerOpen, "every target of this route failed lately and is not asked for now");
+            let mut fault = Fault::new(
+                Code::BreakerOpen,
+                "every target of this route failed lately and is not asked for now",
+            );
             fault.retry_after = retry_after;
             return fault;
         };
         let asked = self.plan.attempts();
         let mut fault = Fault::new(
             cause.code,
-            format!("no target gave a whole answer in {asked} attempt{}; last: {}", plural(asked), cause.message),
+            format!(
+                "no target gave a whole answer in {asked} attempt{}; last: {}",
+                plural(asked),
+                cause.message
+            ),
         );
         if let Class::Retry { after } | Class::Slow { after } = cause.class {
             fault.retry_after = after.or(retry_after);

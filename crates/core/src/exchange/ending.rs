@@ -23,8 +23,12 @@ use crate::time::Time;
 impl Exchange {
     /// The running leg has ended: books it and goes on.
     pub(super) fn settle_leg(&mut self, now: Time, dice: &mut impl FnMut() -> u64) {
-        let Some(mut leg) = self.leg.take() else { return };
-        let Some(ended) = leg.ended.take() else { return };
+        let Some(mut leg) = self.leg.take() else {
+            return;
+        };
+        let Some(ended) = leg.ended.take() else {
+            return;
+        };
         match ended {
             Ended::Judged(verdict) => {
                 self.book(&leg, Some(&verdict), None, now);
@@ -32,7 +36,9 @@ impl Exchange {
             }
             Ended::Failed(cause) => {
                 self.book(&leg, None, Some(&cause), now);
-                self.actions.push_back(Action::Abort { attempt: leg.attempt });
+                self.actions.push_back(Action::Abort {
+                    attempt: leg.attempt,
+                });
                 self.failed(&leg, cause, now, dice());
             }
         }
@@ -69,7 +75,8 @@ impl Exchange {
             self.take_released(now);
             return;
         }
-        let asks_next = verdict == Verdict::Refused && self.setup.policy.on_refusal == OnRefusal::Next;
+        let asks_next =
+            verdict == Verdict::Refused && self.setup.policy.on_refusal == OnRefusal::Next;
         if asks_next && !self.show.is_content_shown() && self.plan.has_fresh(&self.setup.targets) {
             self.show.drop_waiting();
             self.plan.failed(leg.target, None);
@@ -82,7 +89,10 @@ impl Exchange {
                 self.finish(Outcome::Delivered(verdict), body, now);
             }
             Err(why) => {
-                let fault = Fault::new(Code::Internal, format!("the answer could not be written: {why}"));
+                let fault = Fault::new(
+                    Code::Internal,
+                    format!("the answer could not be written: {why}"),
+                );
                 self.finish(Outcome::Told(fault), None, now);
             }
         }
@@ -96,7 +106,8 @@ impl Exchange {
                 self.show.finish();
             } else {
                 let options = self.writer_options(true);
-                self.show.finish_without(&cut, &limit_ending(leg.judge.usage()), options);
+                self.show
+                    .finish_without(&cut, &limit_ending(leg.judge.usage()), options);
             }
             return Ok(None);
         }
@@ -130,7 +141,8 @@ impl Exchange {
         }
         let kept = [(leg.facts.dialect, leg.take_kept())];
         let answer = put_together(&kept);
-        self.paused_messages.push(holdfast_wire::anthropic::body::assistant_message(&answer).into());
+        self.paused_messages
+            .push(holdfast_wire::anthropic::body::assistant_message(&answer).into());
         self.paused.extend(kept);
         self.show.release_for_next_leg();
         self.resume_on = Some(leg.target);
@@ -144,7 +156,10 @@ impl Exchange {
             Class::Retry { after } | Class::Slow { after } => {
                 let retry = self.plan.asked(leg.target).saturating_sub(1);
                 let wait = self.setup.policy.backoff.wait(retry, dice);
-                self.plan.failed(leg.target, plan::ready_at(now, wait, after, self.deadline()));
+                self.plan.failed(
+                    leg.target,
+                    plan::ready_at(now, wait, after, self.deadline()),
+                );
                 false
             }
             Class::Money | Class::Auth | Class::NoModel | Class::Unfit => {
@@ -197,20 +212,30 @@ impl Exchange {
         };
         Some(Fault::new(
             Code::UpstreamIncomplete,
-            format!("the answer was cut after a part of it was shown ({}); {why}", cause.message),
+            format!(
+                "the answer was cut after a part of it was shown ({}); {why}",
+                cause.message
+            ),
         ))
     }
 
     /// The exchange's time is over.
     pub(super) fn pass_deadline(&mut self, now: Time) {
         // An answer that became whole in this very moment is an answer.
-        if self.leg.as_ref().is_some_and(|leg| matches!(leg.ended, Some(Ended::Judged(_)))) {
+        if self
+            .leg
+            .as_ref()
+            .is_some_and(|leg| matches!(leg.ended, Some(Ended::Judged(_))))
+        {
             return;
         }
         self.cancel_leg(now);
         self.show.drop_waiting();
         let seconds = self.setup.policy.deadline.as_secs_f64();
-        let fault = Fault::new(Code::Deadline, format!("no whole answer within the deadline of {seconds} s"));
+        let fault = Fault::new(
+            Code::Deadline,
+            format!("no whole answer within the deadline of {seconds} s"),
+        );
         self.finish(Outcome::Told(fault), None, now);
     }
 
@@ -224,7 +249,9 @@ impl Exchange {
         if let Some(attempt) = self.record.attempts.last_mut() {
             attempt.verdict = "cancelled";
         }
-        self.actions.push_back(Action::Abort { attempt: leg.attempt });
+        self.actions.push_back(Action::Abort {
+            attempt: leg.attempt,
+        });
     }
 }
 
@@ -239,8 +266,12 @@ fn caller_fault(cause: Cause, same_dialect: bool) -> Fault {
 }
 
 fn limit_ending(usage: Usage) -> [Event<'static>; 2] {
-    let stop =
-        Stop { kind: StopKind::MaxTokens, said: Cow::Borrowed("max_tokens"), sequence: None, details: None };
+    let stop = Stop {
+        kind: StopKind::MaxTokens,
+        said: Cow::Borrowed("max_tokens"),
+        sequence: None,
+        details: None,
+    };
     [Event::Stop { choice: 0, stop }, Event::Usage(usage)]
 }
 
@@ -249,7 +280,9 @@ fn fold(dialect: Dialect, frames: &[holdfast_wire::sse::Frame]) -> Result<Bytes,
     for data in frames.iter().filter_map(holdfast_wire::sse::Frame::data) {
         fold.push(&data);
     }
-    fold.finish().map(Bytes::from).map_err(|why| why.to_string())
+    fold.finish()
+        .map(Bytes::from)
+        .map_err(|why| why.to_string())
 }
 
 /// Reads the kept legs again into one answer: blocks numbered through, usage summed, the last
@@ -276,7 +309,9 @@ fn put_together(legs: &[(Dialect, Kept)]) -> Answer {
         let mut reader = Reader::new(*dialect);
         match kept {
             Kept::Body(body) => reader.body(body, &mut sink),
-            Kept::Frames(frames) => frames.iter().for_each(|frame| reader.frame(frame, &mut sink)),
+            Kept::Frames(frames) => frames
+                .iter()
+                .for_each(|frame| reader.frame(frame, &mut sink)),
         }
         spent = spent.plus(usage);
         base = next;
@@ -287,10 +322,22 @@ fn put_together(legs: &[(Dialect, Kept)]) -> Answer {
 
 fn renumber(event: Event<'_>, base: u32) -> Event<'_> {
     match event {
-        Event::BlockStart { index, choice, block } => Event::BlockStart { index: index + base, choice, block },
-        Event::Delta { index, delta } => Event::Delta { index: index + base, delta },
-        Event::BlockStop { index } => Event::BlockStop { index: index + base },
+        Event::BlockStart {
+            index,
+            choice,
+            block,
+        } => Event::BlockStart {
+            index: index + base,
+            choice,
+            block,
+        },
+        Event::Delta { index, delta } => Event::Delta {
+            index: index + base,
+            delta,
+        },
+        Event::BlockStop { index } => Event::BlockStop {
+            index: index + base,
+        },
         other => other,
     }
 }
-

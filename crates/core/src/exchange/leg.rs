@@ -224,7 +224,9 @@ impl Leg {
     /// Reads every whole frame that is there.
     fn frames(&mut self, now: Time, listener: &mut impl Listener) {
         loop {
-            let Body::Stream(decoder) = &mut self.body else { return };
+            let Body::Stream(decoder) = &mut self.body else {
+                return;
+            };
             match decoder.next_frame() {
                 Ok(Some(frame)) => self.frame(frame, now, listener),
                 Ok(None) => return,
@@ -327,7 +329,14 @@ impl Leg {
 
     /// When a timeout of this leg is due.
     pub(super) fn due(&self) -> Time {
-        let Timeouts { connect, head, first_token, idle, attempt, after_finish } = self.facts.timeouts;
+        let Timeouts {
+            connect,
+            head,
+            first_token,
+            idle,
+            attempt,
+            after_finish,
+        } = self.facts.timeouts;
         let whole = self.began + attempt;
         let phase = match self.phase {
             Phase::Connecting => connect,
@@ -402,7 +411,11 @@ impl Leg {
 
     fn broken(&self, flaw: Flaw) -> Cause {
         let (class, code) = match &flaw {
-            Flaw::VendorError { kind, code, message } => {
+            Flaw::VendorError {
+                kind,
+                code,
+                message,
+            } => {
                 let error = VendorError {
                     kind: kind.as_str().into(),
                     code: code.as_str().into(),
@@ -417,11 +430,17 @@ impl Leg {
             Flaw::Stalled { .. } => (Class::Retry { after: None }, Code::UpstreamTimeout),
             _ => (Class::Retry { after: None }, Code::UpstreamIncomplete),
         };
-        Cause { class, code, message: flaw.to_string(), flaw: Some(flaw), vendor: None }
+        Cause {
+            class,
+            code,
+            message: flaw.to_string(),
+            flaw: Some(flaw),
+            vendor: None,
+        }
     }
 
     fn error_status(&mut self, body: Bytes) {
-        let error = holdfast_wire::vendor_error::error_body(&body).unwrap_or_default();
+        let error = holdfast_wire::anthropic::error_body(&body).unwrap_or_default();
         let mut class = classify::status(self.head.status, &error, self.head.retry_after);
         class = match class {
             Class::Auth if self.facts.caller_auth => Class::Caller,
@@ -439,7 +458,13 @@ impl Leg {
             body: body.clone(),
         };
         let code = code_of(class, Code::UpstreamUnavailable);
-        self.ended = Some(Ended::Failed(Cause { class, code, message, flaw: None, vendor: Some(vendor) }));
+        self.ended = Some(Ended::Failed(Cause {
+            class,
+            code,
+            message,
+            flaw: None,
+            vendor: Some(vendor),
+        }));
     }
 }
 
@@ -447,7 +472,10 @@ impl Leg {
 fn is_progress(event: &Event<'_>) -> bool {
     matches!(
         event,
-        Event::Delta { .. } | Event::BlockStart { .. } | Event::BlockStop { .. } | Event::Stop { .. }
+        Event::Delta { .. }
+            | Event::BlockStart { .. }
+            | Event::BlockStop { .. }
+            | Event::Stop { .. }
     )
 }
 

@@ -43,7 +43,13 @@ pub struct Record {
 }
 
 impl Record {
-    pub(super) fn close(&mut self, outcome: &Outcome, joins: u32, losses: &[&'static str], lasted: Duration) {
+    pub(super) fn close(
+        &mut self,
+        outcome: &Outcome,
+        joins: u32,
+        losses: &[&'static str],
+        lasted: Duration,
+    ) {
         self.outcome = match outcome {
             Outcome::Delivered(verdict) => verdict.name(),
             Outcome::Told(fault) => {
@@ -59,7 +65,9 @@ impl Record {
 
     /// Token counts over all attempts: every one of them is billed.
     pub fn usage(&self) -> Usage {
-        self.attempts.iter().fold(Usage::default(), |sum, attempt| sum.plus(attempt.usage))
+        self.attempts
+            .iter()
+            .fold(Usage::default(), |sum, attempt| sum.plus(attempt.usage))
     }
 
     /// Whether the answer came from another target than the first, or needed more than one ask.

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_wire::answer::{Shown, WriterOptions};
-use holdfast_wire::turn::{Block, Delta, Dialect, Event};
+use holdfast_wire::answer::{OpenBlock, Shown, WriterOptions};
+use holdfast_wire::turn::{Block, Delta, Dialect, Event, Usage};
 
 use super::leg::Listener;
 use super::speech::{self, Writer};
@@ -24,6 +24,39 @@ struct Piece {
     /// The tool call that it belongs to.
     tool: Option<u32>,
     terminal: bool,
+}
+
+/// The part of [`Shown`] that moves with every event; copied, never allocated.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    started: bool,
+    open: Option<OpenBlock>,
+    next_index: u32,
+    tool_calls: u32,
+    usage: Usage,
+    spent: Usage,
+}
+
+impl Position {
+    fn of(shown: &Shown) -> Self {
+        Self {
+            started: shown.started,
+            open: shown.open,
+            next_index: shown.next_index,
+            tool_calls: shown.tool_calls,
+            usage: shown.usage,
+            spent: shown.spent,
+        }
+    }
+
+    fn restore(self, shown: &mut Shown) {
+        shown.started = self.started;
+        shown.open = self.open;
+        shown.next_index = self.next_index;
+        shown.tool_calls = self.tool_calls;
+        shown.usage = self.usage;
+        shown.spent = self.spent;
+    }
 }
 
 /// What is undone when the waiting pieces are dropped.
@@ -71,6 +104,8 @@ pub(super) struct Show {
     tool_shown: bool,
     out: VecDeque<Bytes>,
     losses: Vec<&'static str>,
+    /// The block in which the seam lies.
+    seam_block: Option<u32>,
 }
 
 impl Show {
@@ -93,6 +128,7 @@ impl Show {
             tool_shown: false,
             out: VecDeque::new(),
             losses: Vec::new(),
+            seam_block: None,
         }
     }
 
@@ -103,6 +139,11 @@ impl Show {
 
     /// The next leg is written anew, after what was shown; `seam` where it continues a cut text.
     pub(super) fn begin_written(&mut self, options: WriterOptions, seam: bool) {
+        if !self.shown.started {
+            self.shown.id.clone_from(&options.id);
+            self.shown.model.clone_from(&options.model);
+            self.shown.created = options.created;
+        }
         let writer = Writer::resume(self.dialect, options, self.shown.clone());
         let seam = seam.then(|| Seam::new(&self.text));
         self.begin(Mode::Written { writer, seam });
@@ -154,7 +195,7 @@ impl Show {
     pub(super) fn drop_waiting(&mut self) {
         self.waiting.clear();
         if let Some(mark) = self.mark.take() {
-            self.shown.restore(mark.shown);
+            mark.shown.restore(&mut self.shown);
             self.text.truncate(mark.text);
         }
         self.collect_losses();
@@ -169,13 +210,16 @@ impl Show {
 
     /// The answer is good: everything leaves, and the end is written where it is ours to write.
     pub(super) fn finish(&mut self) {
-        if let Mode::Written { writer, seam } = &mut self.mode {
+        if let Mode::Written { writer, .. } = &mut self.mode {
             let mut tail = BytesMut::new();
-            if let Some(rest) = seam.as_mut().filter(|seam| !seam.is_done()).map(Seam::finish) {
-                write_text(writer, &rest, &mut tail);
-            }
-            writer.end(&mut tail).expect("invariant: only judged answers are finished");
-            self.waiting.push_back(Piece { bytes: tail.freeze(), tool: None, terminal: true });
+            writer
+                .end(&mut tail)
+                .expect("invariant: only judged answers are finished");
+            self.waiting.push_back(Piece {
+                bytes: tail.freeze(),
+                tool: None,
+                terminal: true,
+            });
         }
         self.release();
         self.collect_losses();
@@ -183,16 +227,24 @@ impl Show {
 
     /// As [`Self::finish`], for an answer that a limit cut inside the tool calls `cut`: those are
     /// withheld, and the end is written anew without them.
-    pub(super) fn finish_without(&mut self, cut: &[u32], ending: &[Event<'_>], options: WriterOptions) {
-        self.waiting.retain(|piece| !piece.terminal && piece.tool.is_none_or(|tool| !cut.contains(&tool)));
+    pub(super) fn finish_without(
+        &mut self,
+        cut: &[u32],
+        ending: &[Event<'_>],
+        options: WriterOptions,
+    ) {
+        self.waiting
+            .retain(|piece| !piece.terminal && piece.tool.is_none_or(|tool| !cut.contains(&tool)));
         self.release();
-        self.shown.close();
+        self.shown.open = None;
         let mut writer = Writer::resume(self.dialect, options, self.shown.clone());
         let mut tail = BytesMut::new();
         for event in ending {
             writer.event(event, &mut tail);
         }
-        writer.end(&mut tail).expect("invariant: only judged answers are finished");
+        writer
+            .end(&mut tail)
+            .expect("invariant: only judged answers are finished");
         self.comment("holdfast: a tool call that the token limit cut was withheld");
         self.out.push_back(tail.freeze());
     }
@@ -228,20 +280,40 @@ impl Show {
     }
 
     fn write(&mut self, event: &Event<'_>) {
-        let Mode::Written { writer, seam } = &mut self.mode else { return };
-        match (event, seam.as_mut().filter(|seam| !seam.is_done())) {
-            (Event::Delta { delta: Delta::Text(text), .. }, Some(seam)) => {
-                if let Some(text) = seam.push(text) {
-                    write_text(writer, &text, &mut self.scratch);
+        let Mode::Written { writer, seam } = &mut self.mode else {
+            return;
+        };
+        let mut keep = |text: &str| {
+            if self.keeps_text {
+                self.text.push_str(text);
+            }
+        };
+        let Some(seam) = seam.as_mut().filter(|seam| !seam.is_done()) else {
+            if let Event::Delta {
+                delta: Delta::Text(text),
+                ..
+            } = event
+            {
+                keep(text);
+            }
+            return writer.event(event, &mut self.scratch);
+        };
+        match event {
+            Event::Delta {
+                index,
+                delta: Delta::Text(text),
+            } => {
+                self.seam_block = Some(*index);
+                if let Some(text) = seam.push(text).filter(|text| !text.is_empty()) {
+                    keep(&text);
+                    write_text(writer, *index, &text, &mut self.scratch);
                 }
             }
-            // The seam's text block is the one already open; what opens or closes it is not told.
-            (Event::BlockStart { block: Block::Text { .. }, .. } | Event::Start { .. } | Event::Ping, Some(_)) => {
-                writer.event(event, &mut self.scratch);
-            }
-            (Event::BlockStart { .. } | Event::BlockStop { .. }, Some(seam)) => {
+            // The continued block ends before the overlap was decided: what is left of it is shown.
+            Event::BlockStop { index } if self.seam_block == Some(*index) => {
                 let rest = seam.finish();
-                write_text(writer, &rest, &mut self.scratch);
+                keep(&rest);
+                write_text(writer, *index, &rest, &mut self.scratch);
                 writer.event(event, &mut self.scratch);
             }
             _ => writer.event(event, &mut self.scratch),
@@ -249,32 +321,53 @@ impl Show {
     }
 }
 
-fn write_text(writer: &mut Writer, text: &str, out: &mut BytesMut) {
+fn write_text(writer: &mut Writer, index: u32, text: &str, out: &mut BytesMut) {
     if !text.is_empty() {
-        // The writer continues its open text block whatever the number; see `Writer::resume`.
-        writer.event(&Event::Delta { index: 0, delta: Delta::Text(text.into()) }, out);
+        writer.event(
+            &Event::Delta {
+                index,
+                delta: Delta::Text(text.into()),
+            },
+            out,
+        );
     }
 }
 
 impl Listener for Show {
     fn event(&mut self, event: &Event<'_>) {
         if self.mark.is_none() {
-            self.mark = Some(Mark { shown: self.shown.position(), text: self.text.len() });
+            self.mark = Some(Mark {
+                shown: Position::of(&self.shown),
+                text: self.text.len(),
+            });
         }
         let note = &mut self.note;
         match event {
-            Event::BlockStart { index, block: Block::Tool { .. }, .. } => {
+            Event::BlockStart {
+                index,
+                block: Block::Tool { .. },
+                ..
+            } => {
                 note.tool = Some(*index);
                 note.substance = true;
                 self.tools.push(*index);
             }
-            Event::BlockStart { block: Block::Opaque { .. } | Block::RedactedThinking { .. }, .. } => {
+            Event::BlockStart {
+                block: Block::Opaque { .. } | Block::RedactedThinking { .. },
+                ..
+            } => {
                 note.substance = true;
             }
-            Event::BlockStart { block: Block::Text { text } | Block::Refusal { text }, .. } => {
+            Event::BlockStart {
+                block: Block::Text { text } | Block::Refusal { text },
+                ..
+            } => {
                 note.substance |= !text.is_empty();
             }
-            Event::BlockStart { block: Block::Thinking { thinking, .. }, .. } => {
+            Event::BlockStart {
+                block: Block::Thinking { thinking, .. },
+                ..
+            } => {
                 note.substance |= !thinking.is_empty();
             }
             Event::Delta { index, delta } => {
@@ -292,15 +385,20 @@ impl Listener for Show {
             Event::Ping => note.only_alive = true,
             _ => {}
         }
-        self.write(event);
-        self.shown.observe(self.dialect, event);
+        match self.mode {
+            Mode::Raw => self.shown.observe(self.dialect, event),
+            Mode::Written { .. } => self.write(event),
+        }
     }
 
     fn frame_end(&mut self, raw: &Bytes, judge: &Judge) {
         let note = std::mem::take(&mut self.note);
-        let bytes = match self.mode {
+        let bytes = match &self.mode {
             Mode::Raw => raw.clone(),
-            Mode::Written { .. } => self.scratch.split().freeze(),
+            Mode::Written { writer, .. } => {
+                Position::of(writer.shown()).restore(&mut self.shown);
+                self.scratch.split().freeze()
+            }
         };
         self.has_substance |= note.substance;
         self.finishing |= note.terminal;
@@ -308,7 +406,11 @@ impl Listener for Show {
         if note.only_alive && (waits || !self.waiting.is_empty()) {
             return;
         }
-        self.waiting.push_back(Piece { bytes, tool: note.tool, terminal: self.finishing });
+        self.waiting.push_back(Piece {
+            bytes,
+            tool: note.tool,
+            terminal: self.finishing,
+        });
         if !waits {
             self.release();
         }

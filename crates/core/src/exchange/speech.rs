@@ -46,8 +46,12 @@ impl Writer {
     /// A writer that goes on after what the caller has already `shown`.
     pub(super) fn resume(dialect: Dialect, options: WriterOptions, shown: Shown) -> Self {
         match dialect {
-            Dialect::Anthropic => Self::Anthropic(Box::new(anthropic::writer::Writer::resume(options, shown))),
-            Dialect::OpenAi => Self::OpenAi(Box::new(openai::writer::Writer::resume(options, shown))),
+            Dialect::Anthropic => {
+                Self::Anthropic(Box::new(anthropic::writer::Writer::resume(options, shown)))
+            }
+            Dialect::OpenAi => {
+                Self::OpenAi(Box::new(openai::writer::Writer::resume(options, shown)))
+            }
         }
     }
 
@@ -62,6 +66,14 @@ impl Writer {
         match self {
             Self::Anthropic(writer) => writer.end(out),
             Self::OpenAi(writer) => writer.end(out),
+        }
+    }
+
+    /// What the caller will have seen once all that was written is shown.
+    pub(super) fn shown(&self) -> &Shown {
+        match self {
+            Self::Anthropic(writer) => writer.shown(),
+            Self::OpenAi(writer) => writer.shown(),
         }
     }
 
