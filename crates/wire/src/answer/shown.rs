@@ -65,10 +65,10 @@ impl Shown {
                 choice,
                 block,
             } if *choice == 0 || dialect == Dialect::OpenAi => self.opened(*index, *choice, block),
-            Event::BlockStop { index } => {
-                if self.open.is_some_and(|open| open.source == Some(*index)) {
-                    self.open = None;
-                }
+            Event::BlockStop { index }
+                if self.open.is_some_and(|open| open.source == Some(*index)) =>
+            {
+                self.open = None;
             }
             Event::Usage(newer) => self.usage.overwrite(*newer),
             _ => {}
