@@ -3,6 +3,8 @@
 //! A case is one concrete fault in one dialect and one mode, with the truth about the answer: tests hold a
 //! gateway's verdict against it. Faults that no protocol can show (a doubled text delta) are left out.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use crate::ask::Dialect;
@@ -235,6 +237,34 @@ pub fn faults() -> Vec<Case> {
     cases
 }
 
+/// The catalogue as text, one line for each fault: what `holdfast sim --list` prints.
+pub fn list() -> String {
+    let cases = faults();
+    let same = |one: &Case, other: &Case| (&one.spec, one.about) == (&other.spec, other.about);
+    let mut text = String::new();
+    for (index, case) in cases.iter().enumerate() {
+        if cases[..index].iter().any(|other| same(case, other)) {
+            continue;
+        }
+        let has = |dialect| {
+            cases
+                .iter()
+                .any(|other| same(case, other) && other.dialect == dialect)
+        };
+        let only = match (has(Dialect::Anthropic), has(Dialect::OpenAi)) {
+            (true, false) => " (Messages only)",
+            (false, true) => " (Chat only)",
+            _ => "",
+        };
+        let _ = writeln!(
+            text,
+            "{:<42} {:<8} {}{only}",
+            case.spec, case.verdict, case.about
+        );
+    }
+    text
+}
+
 fn case(row: &Row, dialect: Dialect, stream: bool) -> Case {
     Case {
         spec: row.spec.to_owned(),
@@ -304,6 +334,14 @@ fn errors() -> Vec<Case> {
 mod tests {
     use super::*;
     use crate::fault::Fault;
+
+    #[test]
+    fn the_list_names_every_fault_once() {
+        let list = list();
+        assert!(faults().iter().all(|case| list.contains(&case.spec)));
+        assert_eq!(list.matches("no-terminal ").count(), 1);
+        assert_eq!(list.matches("silent-after-finish ").count(), 2);
+    }
 
     #[test]
     fn every_spec_is_a_fault_and_no_case_comes_twice() {

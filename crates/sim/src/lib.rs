@@ -24,7 +24,7 @@ mod text;
 mod vendor;
 
 pub use ask::Dialect;
-pub use catalogue::{Case, Truth, faults};
+pub use catalogue::{Case, Truth, faults, list};
 pub use fault::{At, Fault, How, Junk, Quirk, Then, UnknownFault, Which};
 pub use options::{Options, OptionsError};
 pub use play::Timing;

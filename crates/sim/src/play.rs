@@ -419,11 +419,11 @@ impl Body {
 
     /// The faults that change how the body is framed, and not what it says.
     fn reframe(&mut self, fault: &Fault) {
-        let whole = self.bytes().len();
         match fault {
             Fault::Split(size) => self.replace(&self.bytes(), *size),
             Fault::ShortMatching | Fault::ShortMismatch | Fault::ShortReset => {
                 let mut half = self.bytes();
+                let whole = half.len();
                 half.truncate(whole / 2);
                 self.replace(&half, whole);
                 (self.framing, self.tail) = match fault {

@@ -184,7 +184,8 @@ impl Ruleset {
 
     /// The fault that this call meets, if any.
     pub(crate) fn draw(&mut self, ask: &Ask) -> Option<Fault> {
-        self.throw(|rule, _| rule.fits(ask))
+        // A share of refusals is drawn when a connection is made, not once more for each of its calls.
+        self.throw(|rule, fault| rule.fits(ask) && (*fault != Fault::Refuse || rule.share >= 1.0))
     }
 
     /// Whether a new connection is to be refused.

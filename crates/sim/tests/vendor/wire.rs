@@ -531,5 +531,7 @@ async fn a_vendor_runs_from_options_until_told_to_stop() {
         ..Options::default()
     };
     assert!(bad.start().await.is_err());
-    assert!(Script::parse("faults: [{fault: 'stall:2', share: 0.5}]").is_ok());
+    let written = "seed: 1\ntime_scale: 0.1\nscenario:\n  name: x\n  phases:\n    - {name: a, seconds: 2.5, faults: [{fault: 'stall:2', share: 0.5}]}\n";
+    assert!(Script::parse(written).is_ok());
+    assert!(Script::parse(&written.replace("stall", "stalling")).is_err());
 }
