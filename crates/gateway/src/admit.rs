@@ -1,0 +1,381 @@
+//! From an HTTP request to a call that may be driven: path, caller, body, route.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_config::checked::Auth;
+use holdfast_core::fault::{Code, Fault};
+use holdfast_core::policy::{Delivery, Wishes};
+use holdfast_wire::envelope::{self, Envelope};
+use holdfast_wire::turn::Dialect;
+use http::{HeaderMap, HeaderValue, Request, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::snapshot::Snapshot;
+use crate::worker::{Held, Permit, Worker};
+
+/// A request that was understood and admitted.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) id: String,
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Index into the snapshot's routes.
+    pub(crate) route: usize,
+    /// The route's targets that this caller may use, as indices into the route's targets.
+    pub(crate) targets: Vec<usize>,
+    pub(crate) caller: Option<String>,
+    pub(crate) wishes: Wishes,
+    pub(crate) delivery: Delivery,
+    /// The model name that the caller used.
+    pub(crate) model: String,
+    pub(crate) include_usage: bool,
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) spans: Spans,
+    pub(crate) debug: bool,
+    pub(crate) _held: Held,
+    pub(crate) _permit: Permit,
+}
+
+/// Where the few members of the body lie that an attempt may have to change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spans {
+    /// Behind the opening brace.
+    pub(crate) open: usize,
+    pub(crate) model: Range<usize>,
+    pub(crate) stream: Option<Range<usize>>,
+    pub(crate) stream_options: Option<Range<usize>>,
+}
+
+/// Takes a call in; the fault is to be told in `dialect`.
+pub(crate) async fn admit(
+    worker: &Rc<Worker>,
+    dialect: Dialect,
+    request: Request<Incoming>,
+) -> Result<Call, Fault> {
+    let shared = &worker.shared;
+    let snapshot = shared.snapshot.load_full();
+    let limits = &snapshot.config.limits;
+    if shared.draining.load(Ordering::Relaxed) {
+        return Err(Fault::new(
+            Code::Draining,
+            "the gateway is going down and takes no new calls",
+        ));
+    }
+    let Some(permit) = Permit::take(shared, limits.in_flight) else {
+        shared.metrics.shed.inc();
+        let message = format!(
+            "{} calls are under way, which is the limit `in_flight`",
+            limits.in_flight
+        );
+        return Err(Fault::new(Code::Overloaded, message));
+    };
+    let who = identify(&snapshot, request.headers())?;
+    let (head, incoming) = request.into_parts();
+    check_coding(&head.headers)?;
+    let mut held = Held::new(shared);
+    let body = read_body(&snapshot, incoming, &mut held).await?;
+    let terms = envelope::Limits {
+        depth: limits.json_depth,
+        ..envelope::Limits::default()
+    };
+    let envelope = Envelope::read(&body, &terms).map_err(|error| {
+        Fault::new(
+            Code::InvalidRequest,
+            format!("the body is not a request: {error}"),
+        )
+    })?;
+    let Some(model) = envelope.model() else {
+        return Err(Fault::new(Code::InvalidRequest, "the body has no `model`"));
+    };
+    let route = find_route(&snapshot, &model, &who)?;
+    let targets = usable_targets(&snapshot, route, &who, dialect)?;
+    let policy = &snapshot.routes[route].policy;
+    let delivery = wished_delivery(&head.headers)?.unwrap_or(policy.delivery);
+    let wishes = wishes(dialect, &envelope);
+    Ok(Call {
+        id: uuid::Uuid::now_v7().simple().to_string(),
+        route,
+        targets,
+        caller: who.name,
+        wishes,
+        delivery,
+        model: model.clone().into_owned(),
+        include_usage: envelope.include_usage(),
+        query: head.uri.query().map(str::to_owned),
+        debug: head.headers.contains_key("holdfast-debug"),
+        spans: spans(&body, &envelope),
+        headers: head.headers,
+        body: body.clone(),
+        _held: held,
+        _permit: permit,
+        snapshot: snapshot.clone(),
+    })
+}
+
+/// Who calls.
+#[derive(Debug)]
+struct Who {
+    name: Option<String>,
+    /// May use the gateway's own credentials.
+    trusted: bool,
+    /// Presented something that is not a key of ours: it may be the vendor's.
+    has_credential: bool,
+}
+
+/// The credential of a request, in either of the ways that the vendors' clients send it.
+pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    let key = || {
+        headers
+            .get("x-api-key")
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
+    bearer
+        .or_else(key)
+        .filter(|credential| !credential.is_empty())
+}
+
+fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, Fault> {
+    let presented = presented(headers);
+    let config = &snapshot.config;
+    if config.callers.is_empty() {
+        return Ok(Who {
+            name: None,
+            trusted: true,
+            has_credential: presented.is_some(),
+        });
+    }
+    let Some(credential) = presented else {
+        return Err(unauthenticated(
+            "send a key as `Authorization: Bearer` or `x-api-key`",
+        ));
+    };
+    Ok(match config.caller(credential) {
+        Some(caller) => Who {
+            name: Some(caller.name.clone()),
+            trusted: true,
+            has_credential: false,
+        },
+        None => Who {
+            name: None,
+            trusted: false,
+            has_credential: true,
+        },
+    })
+}
+
+fn unauthenticated(message: &str) -> Fault {
+    Fault::new(Code::Unauthenticated, message)
+}
+
+fn find_route(snapshot: &Snapshot, model: &str, who: &Who) -> Result<usize, Fault> {
+    let Some(route) = snapshot.route(model) else {
+        // An unknown caller learns nothing about the routes.
+        if !who.trusted {
+            return Err(unauthenticated("the key is not known here"));
+        }
+        let shown: String = model.chars().take(100).collect();
+        let message =
+            format!("no route serves the model `{shown}`; `GET /v1/models` lists what is served");
+        return Err(Fault::new(Code::UnknownModel, message));
+    };
+    let config = &snapshot.config;
+    let caller = who
+        .name
+        .as_ref()
+        .and_then(|name| config.callers.iter().find(|caller| caller.name == *name));
+    if caller.is_some_and(|caller| !caller.may_use(&config.routes[route])) {
+        return Err(Fault::new(
+            Code::Forbidden,
+            format!("this key may not use the model `{model}`"),
+        ));
+    }
+    Ok(route)
+}
+
+/// The gateway's credentials are for its own callers; a caller's own credential goes to the first
+/// vendor of its dialect that takes it, and to no other.
+fn usable_targets(
+    snapshot: &Snapshot,
+    route: usize,
+    who: &Who,
+    dialect: Dialect,
+) -> Result<Vec<usize>, Fault> {
+    let config = &snapshot.config;
+    let mut own_vendor = None;
+    let usable: Vec<usize> = config.routes[route]
+        .targets
+        .iter()
+        .enumerate()
+        .filter(|(_, target)| {
+            let provider = config.provider(target);
+            if provider.auth != Auth::Caller {
+                return who.trusted;
+            }
+            who.has_credential
+                && provider.dialect == dialect
+                && *own_vendor.get_or_insert(&provider.domain) == &provider.domain
+        })
+        .map(|(place, _)| place)
+        .collect();
+    if usable.is_empty() {
+        return Err(unauthenticated(
+            "the key is not known here, and no target of this route takes it as its own",
+        ));
+    }
+    Ok(usable)
+}
+
+fn check_coding(headers: &HeaderMap) -> Result<(), Fault> {
+    match headers
+        .get(header::CONTENT_ENCODING)
+        .map(HeaderValue::as_bytes)
+    {
+        None | Some(b"identity") => Ok(()),
+        Some(coding) => Err(Fault::new(
+            Code::UnsupportedEncoding,
+            format!(
+                "send the body without `Content-Encoding: {}`",
+                String::from_utf8_lossy(coding)
+            ),
+        )),
+    }
+}
+
+async fn read_body(
+    snapshot: &Snapshot,
+    incoming: Incoming,
+    held: &mut Held,
+) -> Result<Bytes, Fault> {
+    let limits = &snapshot.config.limits;
+    let expected = incoming.size_hint().lower();
+    if expected > limits.body_bytes as u64 {
+        return Err(too_large(limits.body_bytes));
+    }
+    let reading = read_all(incoming, limits.body_bytes, limits.buffered_bytes, held);
+    match tokio::time::timeout(limits.body_timeout, reading).await {
+        Ok(body) => body,
+        Err(_) => Err(Fault::new(
+            Code::RequestTimeout,
+            format!(
+                "the body did not come within {} s",
+                limits.body_timeout.as_secs_f64()
+            ),
+        )),
+    }
+}
+
+async fn read_all(
+    mut incoming: Incoming,
+    limit: usize,
+    buffered_limit: usize,
+    held: &mut Held,
+) -> Result<Bytes, Fault> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| {
+            Fault::new(Code::InvalidRequest, format!("the body broke off: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        if !held.grow(data.len(), buffered_limit) {
+            return Err(Fault::new(
+                Code::OutOfBuffers,
+                "too much is held for other calls; try again in a moment",
+            ));
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(
+                (incoming.size_hint().lower() as usize).min(limit) + first.len() + data.len(),
+            );
+            all.extend_from_slice(&first);
+            first = Bytes::new();
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn too_large(limit: usize) -> Fault {
+    Fault::new(
+        Code::BodyTooLarge,
+        format!("the body is over the limit `body_bytes` of {limit} bytes"),
+    )
+}
+
+fn wished_delivery(headers: &HeaderMap) -> Result<Option<Delivery>, Fault> {
+    let Some(value) = headers.get("holdfast-delivery") else {
+        return Ok(None);
+    };
+    value
+        .to_str()
+        .ok()
+        .and_then(Delivery::from_name)
+        .map(Some)
+        .ok_or_else(|| {
+            Fault::new(
+                Code::InvalidRequest,
+                "`Holdfast-Delivery` is one of `live`, `guarded` and `whole`",
+            )
+        })
+}
+
+fn wishes(dialect: Dialect, envelope: &Envelope<'_>) -> Wishes {
+    let one_choice = envelope.n().is_none_or(|n| n <= 1);
+    Wishes {
+        dialect,
+        stream: envelope.stream().unwrap_or(false),
+        joinable: one_choice && !envelope.wants_json() && !envelope.has_member("logprobs"),
+        after_tools: envelope.last_message_has_tool_result(),
+        pausable: dialect == Dialect::Anthropic && may_pause(envelope),
+    }
+}
+
+/// Only server tools pause a turn; their types are dated (`web_search_20260209`). A false alarm costs
+/// no more than keeping the frames.
+fn may_pause(envelope: &Envelope<'_>) -> bool {
+    let dated = |tools: &[u8]| tools.windows(3).any(|window| window == b"_20");
+    envelope.has_member("mcp_servers") || envelope.member("tools").is_some_and(dated)
+}
+
+fn spans(body: &Bytes, envelope: &Envelope<'_>) -> Spans {
+    let base = body.as_ptr() as usize;
+    let span = |name| {
+        envelope.member(name).map(|value: &[u8]| {
+            let from = value.as_ptr() as usize - base;
+            from..from + value.len()
+        })
+    };
+    let open = body
+        .iter()
+        .position(|byte| *byte == b'{')
+        .map_or(0, |brace| brace + 1);
+    Spans {
+        open,
+        model: span("model").unwrap_or_default(),
+        stream: span("stream"),
+        stream_options: span("stream_options"),
+    }
+}

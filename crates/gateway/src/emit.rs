@@ -1,0 +1,265 @@
+//! What the caller is sent: heads, streams, bodies, errors in the dialect of the request.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use holdfast_core::exchange::{Finish, Outcome};
+use holdfast_core::fault::Fault;
+use holdfast_wire::error::CallerError;
+use holdfast_wire::turn::Dialect;
+use holdfast_wire::{anthropic, openai};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::drive::{Drive, Step};
+
+/// The body of every response.
+pub(crate) enum Reply {
+    Full(Option<Bytes>),
+    Stream(Box<Stream>),
+}
+
+/// A running answer: the rest of an exchange.
+pub(crate) struct Stream {
+    drive: Drive,
+    first: Option<Step>,
+    ended: bool,
+    aborting: bool,
+}
+
+/// The transport is cut on purpose: HTTP/1.1 ends without its last chunk, HTTP/2 by RST_STREAM, so
+/// that no client can take what it has for the whole.
+#[derive(Debug)]
+pub(crate) struct Aborted;
+
+impl fmt::Display for Aborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer could not be completed")
+    }
+}
+
+impl std::error::Error for Aborted {}
+
+impl From<Infallible> for Aborted {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match &mut *self {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(stream) => stream
+                .poll(cx)
+                .map(|end| end.map(|bytes| bytes.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Stream(stream) => stream.ended,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Stream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.aborting {
+            self.ended = true;
+            return Poll::Ready(Some(Err(Aborted)));
+        }
+        let step = match self.first.take() {
+            Some(step) => step,
+            None => ready!(self.drive.poll_step(cx)),
+        };
+        match step {
+            Step::Release(bytes) => Poll::Ready(Some(Ok(bytes))),
+            Step::Finish(Finish {
+                outcome: Outcome::Told(fault),
+                ..
+            }) => {
+                self.aborting = true;
+                // The error goes out on its own before the cut: polled again once it is written.
+                cx.waker().wake_by_ref();
+                let mut frame = BytesMut::new();
+                let error =
+                    caller_error(self.drive.call.wishes.dialect, &fault, &self.drive.call.id);
+                match self.drive.call.wishes.dialect {
+                    Dialect::Anthropic => anthropic::error::error_frame(&error, &mut frame),
+                    Dialect::OpenAi => openai::error::error_frame(&error, &mut frame),
+                }
+                Poll::Ready(Some(Ok(frame.freeze())))
+            }
+            Step::Finish(_) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+/// Drives a call up to where its response head can be written.
+pub(crate) async fn respond(mut drive: Drive) -> Response<Reply> {
+    let first = std::future::poll_fn(|cx| drive.poll_step(cx)).await;
+    let (target, attempts) = drive.progress();
+    let mut response = match first {
+        Step::Release(_) => {
+            let stream = Stream {
+                drive,
+                first: Some(first),
+                ended: false,
+                aborting: false,
+            };
+            let id = stream.drive.call.id.clone();
+            let losses = stream
+                .drive
+                .call
+                .debug
+                .then(|| stream.drive.losses().join("; "));
+            let mut response = Response::new(Reply::Stream(Box::new(stream)));
+            let headers = response.headers_mut();
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/event-stream; charset=utf-8"),
+            );
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            mark(headers, &id, losses.as_deref());
+            response
+        }
+        Step::Finish(finish) => {
+            let call = &drive.call;
+            let mut response = match finish.outcome {
+                Outcome::Told(fault) => error_response(call.wishes.dialect, &fault, &call.id),
+                Outcome::Delivered(_) | Outcome::CallerGone => {
+                    json(StatusCode::OK, finish.body.unwrap_or_default())
+                }
+            };
+            let losses = call.debug.then(|| drive.losses().join("; "));
+            mark(response.headers_mut(), &call.id, losses.as_deref());
+            response
+        }
+    };
+    let headers = response.headers_mut();
+    if let Some(target) = target.and_then(|target| HeaderValue::from_str(&target).ok()) {
+        headers.insert("holdfast-target", target);
+    }
+    headers.insert("holdfast-attempts", HeaderValue::from(attempts));
+    response
+}
+
+fn mark(headers: &mut HeaderMap, id: &str, losses: Option<&str>) {
+    let name = HeaderName::from_static("holdfast-exchange");
+    headers.insert(
+        name,
+        HeaderValue::from_str(id).expect("invariant: an id is hexadecimal"),
+    );
+    if let Some(losses) = losses.and_then(|losses| HeaderValue::from_str(losses).ok()) {
+        headers.insert("holdfast-losses", losses);
+    }
+}
+
+/// A JSON response.
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Reply> {
+    let mut response = Response::new(Reply::Full(Some(body.into())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+/// The longest `Retry-After` that a caller is told: some client libraries would sleep for whatever
+/// they are told.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// An error of the dialect with its stable code.
+pub(crate) fn error_response(dialect: Dialect, fault: &Fault, id: &str) -> Response<Reply> {
+    let mut response = match &fault.vendor {
+        Some(vendor) => {
+            let mut response = json(
+                StatusCode::from_u16(vendor.status).unwrap_or(StatusCode::BAD_GATEWAY),
+                vendor.body.clone(),
+            );
+            let kind = vendor
+                .content_type
+                .as_deref()
+                .and_then(|kind| HeaderValue::from_str(kind).ok());
+            if let Some(kind) = kind {
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            }
+            response
+        }
+        None => {
+            let error = caller_error(dialect, fault, id);
+            let body = match dialect {
+                Dialect::Anthropic => anthropic::error::error_body(&error),
+                Dialect::OpenAi => openai::error::error_body(&error),
+            };
+            json(
+                StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY),
+                body,
+            )
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        "holdfast-code",
+        HeaderValue::from_static(fault.code.number()),
+    );
+    let passing = fault.code.is_passing();
+    // The gateway has retried all that may be retried: a client that does it again multiplies load.
+    headers.insert(
+        "x-should-retry",
+        HeaderValue::from_static(if passing { "true" } else { "false" }),
+    );
+    let wait = fault
+        .retry_after
+        .or(passing.then_some(Duration::from_secs(1)));
+    if let Some(wait) = wait {
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(wait.min(LONGEST_WAIT).as_secs().max(1)),
+        );
+    }
+    response
+}
+
+fn caller_error(dialect: Dialect, fault: &Fault, id: &str) -> CallerError {
+    let kind = match dialect {
+        Dialect::Anthropic => anthropic::error::error_kind(fault.status),
+        Dialect::OpenAi => openai::error::error_kind(fault.status),
+    };
+    CallerError {
+        status: fault.status,
+        kind: kind.to_owned(),
+        code: fault.code.slug().to_owned(),
+        message: format!("{} ({})", fault.message, fault.code.number()),
+        request_id: id.to_owned(),
+    }
+}

@@ -1,0 +1,122 @@
+//! The shared health of the targets: breaker and retry budget, over all workers and routes.
+//!
+//! A lock is taken twice for each attempt, never while bytes flow.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use holdfast_core::breaker::{self, Breaker, Report};
+use holdfast_core::budget::{self, Budget};
+use holdfast_core::plan::{Health, Leave};
+use holdfast_core::time::Time;
+use parking_lot::Mutex;
+
+/// One target's breaker and budget.
+#[derive(Debug)]
+pub(crate) struct TargetHealth {
+    /// `provider/model`, as shown in metrics and headers.
+    pub(crate) name: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    breaker: Breaker,
+    budget: Budget,
+}
+
+/// What is known of a target at one moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    Closed,
+    HalfOpen,
+    Open,
+}
+
+impl TargetHealth {
+    fn new(name: String, breaker: breaker::Terms, budget: budget::Terms, now: Time) -> Self {
+        let state = State {
+            breaker: Breaker::new(breaker),
+            budget: Budget::new(budget, now),
+        };
+        Self {
+            name,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn admit(&self, now: Time, again: bool) -> Leave {
+        let mut state = self.state.lock();
+        if again && !state.budget.withdraw(now) {
+            return Leave::NoBudget;
+        }
+        let leave = Leave::from(state.breaker.admit(now));
+        if !again && matches!(leave, Leave::Go { .. }) {
+            state.budget.deposit(now);
+        }
+        leave
+    }
+
+    pub(crate) fn report(&self, now: Time, report: Report, probe: bool) {
+        let (was, is) = {
+            let mut state = self.state.lock();
+            let was = state.breaker.is_closed();
+            state.breaker.report(now, report, probe);
+            (was, state.breaker.is_closed())
+        };
+        match (was, is) {
+            (true, false) => tracing::warn!(target_name = self.name, "breaker opened"),
+            (false, true) => tracing::info!(
+                target_name = self.name,
+                "breaker closed: the target is back"
+            ),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn standing(&self, now: Time) -> Standing {
+        let state = self.state.lock();
+        match state.breaker.open_until() {
+            Some(until) if now < until => Standing::Open,
+            Some(_) => Standing::HalfOpen,
+            None if state.breaker.is_closed() => Standing::Closed,
+            None => Standing::HalfOpen,
+        }
+    }
+}
+
+/// All targets' health, kept over reloads by name.
+#[derive(Debug, Default)]
+pub(crate) struct Healths {
+    by_name: Mutex<HashMap<String, Arc<TargetHealth>>>,
+}
+
+impl Healths {
+    pub(crate) fn of(
+        &self,
+        name: String,
+        breaker: breaker::Terms,
+        budget: budget::Terms,
+        now: Time,
+    ) -> Arc<TargetHealth> {
+        let mut by_name = self.by_name.lock();
+        let health = by_name
+            .entry(name.clone())
+            .or_insert_with(|| Arc::new(TargetHealth::new(name, breaker, budget, now)));
+        health.clone()
+    }
+}
+
+/// The health of one exchange's targets, in its own numbering.
+#[derive(Clone, Debug)]
+pub(crate) struct Selected(pub(crate) Vec<Arc<TargetHealth>>);
+
+impl Health for Selected {
+    fn admit(&mut self, target: usize, now: Time, again: bool) -> Leave {
+        self.0[target].admit(now, again)
+    }
+
+    fn report(&mut self, target: usize, now: Time, report: Report, probe: bool) {
+        self.0[target].report(now, report, probe);
+    }
+}

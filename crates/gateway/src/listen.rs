@@ -1,0 +1,303 @@
+//! The accept loop of one worker, and one request's way to its handler.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use holdfast_core::fault::{Code, Fault};
+use holdfast_wire::turn::Dialect;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::admit::admit;
+use crate::count;
+use crate::drive::Drive;
+use crate::emit::{self, Reply, respond};
+use crate::meta;
+use crate::worker::Worker;
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+/// How long the accept loop rests when the process has no descriptor left.
+const BREATHER: Duration = Duration::from_millis(50);
+
+/// A listening socket that shares its address with those of the other workers.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until `stop` says so, then waits for the open connections to end.
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    listener: std::net::TcpListener,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let limit = worker.shared.snapshot.load().config.limits.connections;
+                if worker.shared.connections.load(Ordering::Relaxed) >= limit {
+                    worker.shared.metrics.shed.inc();
+                    continue;
+                }
+                connections.spawn_local(connection(worker.clone(), stream, stop.clone()));
+            }
+            // Out of descriptors, or the peer is gone already: the loop must live.
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(BREATHER).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Counts an open connection.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: Rc<Worker>) -> Self {
+        worker.shared.connections.fetch_add(1, Ordering::Relaxed);
+        worker.shared.metrics.connections.inc();
+        Self(worker)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.shared.metrics.connections.dec();
+    }
+}
+
+async fn connection(worker: Rc<Worker>, stream: TcpStream, stop: watch::Receiver<bool>) {
+    let _open = Open::new(worker.clone());
+    // Events must not wait for each other; a socket that can't be told still works.
+    let _ = stream.set_nodelay(true);
+    let header_timeout = worker.shared.snapshot.load().config.limits.header_timeout;
+    let ended = match tokio::time::timeout(header_timeout, speaks_http2(&stream)).await {
+        Ok(Ok(true)) => serve_http2(worker, stream, stop).await,
+        Ok(Ok(false)) => serve_http1(worker, stream, stop).await,
+        Ok(Err(_)) | Err(_) => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Whether the connection begins with the preface of HTTP/2 (RFC 9113, 3.4); its first bytes tell.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut start = [0; 4];
+    loop {
+        stream.readable().await?;
+        let seen = stream.peek(&mut start).await?;
+        if seen == 0 || start[..seen] != b"PRI "[..seen] {
+            return Ok(false);
+        }
+        if seen == start.len() {
+            return Ok(true);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn serve_http1(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), hyper::Error> {
+    let (header_bytes, headers, header_timeout) = {
+        let snapshot = worker.shared.snapshot.load();
+        let limits = &snapshot.config.limits;
+        (limits.header_bytes, limits.headers, limits.header_timeout)
+    };
+    let service = service_fn(move |request| handle(worker.clone(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(headers)
+        .max_buf_size(header_bytes.max(8192))
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+async fn serve_http2(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), hyper::Error> {
+    let header_bytes = worker.shared.snapshot.load().config.limits.header_bytes;
+    let service = service_fn(move |request| handle(worker.clone(), request));
+    let connection = http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F> Executor<F> for Local
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+async fn handle(
+    worker: Rc<Worker>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Infallible> {
+    let dialect = dialect_of(&request);
+    let response = match route(&worker, dialect, request).await {
+        Ok(response) => response,
+        Err(fault) => {
+            let id = uuid::Uuid::now_v7().simple().to_string();
+            tracing::info!(
+                exchange = id,
+                code = fault.code.number(),
+                message = fault.message,
+                "refused"
+            );
+            let mut response = emit::error_response(dialect, &fault, &id);
+            if matches!(fault.code, Code::BodyTooLarge | Code::RequestTimeout) {
+                // The rest of the body is not read.
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    };
+    Ok(response)
+}
+
+/// The dialect of a request that may turn out to be wrong in every other way.
+fn dialect_of(request: &Request<Incoming>) -> Dialect {
+    let is_anthropic = |headers: &HeaderMap| {
+        headers.contains_key("anthropic-version") || headers.contains_key("x-api-key")
+    };
+    match request.uri().path() {
+        "/v1/messages" | "/v1/messages/count_tokens" => Dialect::Anthropic,
+        "/v1/chat/completions" => Dialect::OpenAi,
+        _ if is_anthropic(request.headers()) => Dialect::Anthropic,
+        _ => Dialect::OpenAi,
+    }
+}
+
+async fn route(
+    worker: &Rc<Worker>,
+    dialect: Dialect,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Fault> {
+    check_framing(request.headers())?;
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    match (path.as_str(), method) {
+        ("/v1/messages" | "/v1/chat/completions", Method::POST) => {
+            let call = admit(worker, dialect, request).await?;
+            Ok(respond(Drive::new(worker.clone(), call)).await)
+        }
+        ("/v1/messages/count_tokens", Method::POST) => count::tokens(worker, request).await,
+        ("/v1/models", Method::GET) => meta::models(worker, request.headers(), None),
+        ("/", Method::HEAD | Method::GET) | ("/api/hello", Method::HEAD | Method::GET) => {
+            Ok(meta::hello())
+        }
+        ("/healthz", Method::GET | Method::HEAD) => Ok(meta::alive()),
+        ("/readyz", Method::GET | Method::HEAD) => Ok(meta::ready(worker)),
+        ("/metrics", Method::GET) => Ok(meta::metrics(worker)),
+        ("/holdfast/exchanges", Method::GET) => meta::exchanges(worker, request.headers(), None),
+        (
+            "/v1/messages"
+            | "/v1/chat/completions"
+            | "/v1/messages/count_tokens"
+            | "/v1/models"
+            | "/metrics"
+            | "/healthz"
+            | "/readyz"
+            | "/",
+            method,
+        ) => Err(Fault::new(
+            Code::MethodNotAllowed,
+            format!("`{path}` does not take {method}"),
+        )),
+        (path, Method::GET) if path.starts_with("/v1/models/") => {
+            meta::models(worker, request.headers(), path.strip_prefix("/v1/models/"))
+        }
+        (path, Method::GET) if path.starts_with("/holdfast/exchanges/") => meta::exchanges(
+            worker,
+            request.headers(),
+            path.strip_prefix("/holdfast/exchanges/"),
+        ),
+        (path, method) => Err(unknown_path(path, &method)),
+    }
+}
+
+fn unknown_path(path: &str, method: &Method) -> Fault {
+    let shown: String = path.chars().take(200).collect();
+    let message = format!(
+        "{method} `{shown}` is not served; model calls are `POST /v1/messages` and `POST /v1/chat/completions`"
+    );
+    Fault::new(Code::UnknownPath, message)
+}
+
+/// A length and a transfer coding together are how requests are smuggled past a proxy (RFC 9112,
+/// 6.1): refused, never repaired.
+fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
+    if lengths > 1 || (lengths == 1 && headers.contains_key(header::TRANSFER_ENCODING)) {
+        return Err(Fault::new(
+            Code::InvalidRequest,
+            "`Content-Length` and `Transfer-Encoding` contradict",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! The gateway as a component: from a configuration to running workers, and down again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use holdfast_config::{Change, Config};
+use holdfast_telemetry::Metrics;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::clock::Clock;
+use crate::health::Healths;
+use crate::ledger::Ledger;
+use crate::listen;
+use crate::snapshot::{self, Snapshot};
+use crate::worker::{Shared, Worker};
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("cannot start a worker: {0}")]
+    Worker(#[from] io::Error),
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+}
+
+/// A running gateway. Dropped without [`Gateway::drain`], it ends with the process.
+#[derive(Debug)]
+pub struct Gateway {
+    handle: Handle,
+    stop: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// What others may ask of a running gateway. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    generation: Arc<AtomicU64>,
+}
+
+impl Gateway {
+    /// Binds every address and starts the workers. Port 0 takes a free one; see [`Self::addresses`].
+    pub fn start(config: Arc<Config>) -> Result<Self, Error> {
+        let clock = Clock::start();
+        let healths = Healths::default();
+        let snapshot = Snapshot::new(config.clone(), &healths, clock, 1)?;
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            healths,
+            metrics: Metrics::default(),
+            ledger: Ledger::new(config.limits.ledger_records),
+            clock,
+            draining: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            buffered: AtomicUsize::new(0),
+        });
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let count = config.workers.unwrap_or_else(cores).max(1);
+        let (addresses, sockets) = bind_all(&config.listen, count)?;
+        let (stop, stopped) = watch::channel(false);
+        let mut workers = Vec::with_capacity(count);
+        for (place, listeners) in sockets.into_iter().enumerate() {
+            let (shared, stopped) = (shared.clone(), stopped.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{place}"));
+            workers.push(thread.spawn(move || run_worker(shared, listeners, &stopped))?);
+        }
+        let handle = Handle {
+            shared,
+            generation: Arc::new(AtomicU64::new(1)),
+        };
+        Ok(Self {
+            handle,
+            stop,
+            workers,
+            addresses,
+        })
+    }
+
+    /// Where it listens, in the configuration's order, with the real ports.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// A handle to it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Takes no new calls and waits for the running ones, at most `limit`. `true` = all ended.
+    pub fn drain(self, limit: Duration) -> bool {
+        self.handle.shared.draining.store(true, Ordering::Relaxed);
+        // No receiver means that every worker has ended already.
+        let _ = self.stop.send(true);
+        let (done, waits) = std::sync::mpsc::channel();
+        let workers = self.workers;
+        std::thread::spawn(move || {
+            let all = workers.into_iter().all(|worker| worker.join().is_ok());
+            // Nobody waits any longer once the limit has passed.
+            let _ = done.send(all);
+        });
+        waits.recv_timeout(limit).is_ok()
+    }
+}
+
+impl Handle {
+    /// Takes a checked configuration into use for all calls from now on; what was changed.
+    ///
+    /// Listeners and workers stay as they are: those changes say that they need a restart.
+    pub fn reload(&self, config: Arc<Config>) -> Result<Vec<Change>, Error> {
+        let old = self.shared.snapshot.load_full();
+        let changes = holdfast_config::diff(&old.config, &config);
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let snapshot = Snapshot::new(config, &self.shared.healths, self.shared.clock, generation)?;
+        self.shared.snapshot.store(Arc::new(snapshot));
+        Ok(changes)
+    }
+
+    /// A file was refused and the last good configuration stays.
+    pub fn note_failed_reload(&self) {
+        self.shared.metrics.reloads_failed.inc();
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> Arc<Config> {
+        self.shared.snapshot.load().config.clone()
+    }
+
+    /// Calls under way.
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The last exchanges.
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// The metrics as OpenMetrics text.
+    pub fn metrics(&self) -> String {
+        self.shared.metrics.encode()
+    }
+}
+
+type Sockets = Vec<Vec<std::net::TcpListener>>;
+
+/// One socket for each worker and address; the kernel spreads the connections.
+fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<(Vec<SocketAddr>, Sockets), Error> {
+    let mut sockets: Sockets = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        ensure_free(*address)?;
+        let mut real = *address;
+        for worker in &mut sockets {
+            let listen_error = |source| Error::Listen {
+                address: real,
+                source,
+            };
+            let socket = listen::bind(real).map_err(listen_error)?;
+            real = socket.local_addr().map_err(listen_error)?;
+            worker.push(socket);
+        }
+        bound.push(real);
+    }
+    Ok((bound, sockets))
+}
+
+/// SO_REUSEPORT would let a second gateway of the same user share the port without a word.
+fn ensure_free(address: SocketAddr) -> Result<(), Error> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    std::net::TcpListener::bind(address)
+        .map(drop)
+        .map_err(|source| Error::Listen { address, source })
+}
+
+fn run_worker(
+    shared: Arc<Shared>,
+    listeners: Vec<std::net::TcpListener>,
+    stop: &watch::Receiver<bool>,
+) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "a worker has no runtime");
+            return;
+        }
+    };
+    let worker = Worker::new(shared);
+    let local = LocalSet::new();
+    local.block_on(&runtime, async move {
+        let mut loops = tokio::task::JoinSet::new();
+        for listener in listeners {
+            loops.spawn_local(listen::accept(worker.clone(), listener, stop.clone()));
+        }
+        while let Some(ended) = loops.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::error!(%error, "an accept loop ended");
+            }
+        }
+    });
+}

@@ -1,0 +1,114 @@
+//! The end of a call: metrics, the ledger, one log line.
+
+use holdfast_core::exchange::Record;
+use holdfast_telemetry::metrics::{AttemptLabels, ExchangeLabels, TokenLabels};
+
+use crate::admit::Call;
+use crate::clock::unix_seconds;
+use crate::ledger::{Attempt, Entry};
+use crate::worker::Shared;
+
+/// Books a finished exchange. `losses` is what translations could not carry.
+pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[String]) {
+    let route = &call.snapshot.config.routes[call.route].model;
+    let code = record.code.unwrap_or_default();
+    let metrics = &shared.metrics;
+    metrics
+        .exchanges
+        .get_or_create(&ExchangeLabels {
+            route: route.clone(),
+            outcome: record.outcome,
+            code,
+        })
+        .inc();
+    metrics.duration.observe(record.lasted.as_secs_f64());
+    metrics.joins.inc_by(u64::from(record.joins));
+    let mut attempts = Vec::with_capacity(record.attempts.len());
+    for attempt in &record.attempts {
+        let target = target_name(call, attempt.target);
+        book_attempt(shared, &target, attempt);
+        attempts.push(Attempt {
+            target,
+            status: attempt.status,
+            verdict: attempt.verdict,
+            flaw: attempt.flaw,
+            message: attempt.message.clone(),
+            began_millis: millis(attempt.began),
+            millis: millis(attempt.lasted),
+            first_token_millis: attempt.first_token.map(millis),
+        });
+    }
+    tracing::info!(
+        exchange = call.id,
+        route,
+        outcome = record.outcome,
+        code,
+        attempts = attempts.len(),
+        joins = record.joins,
+        millis = millis(record.lasted),
+        "exchange"
+    );
+    let usage = record.usage();
+    shared.ledger.push(Entry {
+        id: call.id.clone(),
+        at: unix_seconds(),
+        caller: call.caller.clone(),
+        route: route.clone(),
+        dialect: call.wishes.dialect.name(),
+        stream: call.wishes.stream,
+        delivery: call.delivery.name(),
+        outcome: record.outcome,
+        code: record.code,
+        joins: record.joins,
+        millis: millis(record.lasted),
+        losses: record
+            .losses
+            .iter()
+            .map(|loss| (*loss).to_owned())
+            .chain(losses.iter().cloned())
+            .collect(),
+        input_tokens: usage.input,
+        output_tokens: usage.output,
+        attempts,
+    });
+}
+
+fn book_attempt(shared: &Shared, target: &str, attempt: &holdfast_core::exchange::AttemptRecord) {
+    let labels = AttemptLabels {
+        target: target.to_owned(),
+        verdict: attempt.verdict,
+        flaw: attempt.flaw.unwrap_or_default(),
+    };
+    let metrics = &shared.metrics;
+    metrics.attempts.get_or_create(&labels).inc();
+    if let Some(first) = attempt.first_token {
+        metrics.first_token.observe(first.as_secs_f64());
+    }
+    let usage = attempt.usage;
+    for (kind, count) in [
+        ("input", usage.input),
+        ("cache_read", usage.cache_read),
+        ("cache_write", usage.cache_write),
+        ("output", usage.output),
+    ] {
+        if let Some(count) = count.filter(|count| *count > 0) {
+            metrics
+                .tokens
+                .get_or_create(&TokenLabels {
+                    target: target.to_owned(),
+                    kind,
+                })
+                .inc_by(count);
+        }
+    }
+}
+
+/// `provider/model` of an exchange's target.
+pub(crate) fn target_name(call: &Call, target: usize) -> String {
+    let place = call.targets[target];
+    call.snapshot.routes[call.route].healths[place].name.clone()
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,254 @@
+//! A configuration made ready for use: endpoints, decisions' data, health, looked up once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use holdfast_config::checked::{self, Config, Http2, Scheme};
+use holdfast_core::{backoff, breaker, budget, policy};
+use holdfast_upstream::{Endpoint, TlsError, tls_config};
+use http::HeaderValue;
+
+use crate::clock::Clock;
+use crate::health::{Healths, TargetHealth};
+
+/// One immutable configuration with what is derived from it.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) config: Arc<Config>,
+    pub(crate) providers: Vec<Provider>,
+    /// In the configuration's order.
+    pub(crate) routes: Vec<Route>,
+    /// Differs from that of every other snapshot of this process.
+    pub(crate) generation: u64,
+}
+
+/// A provider, ready to be called.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) endpoint: Endpoint,
+    /// `Host` / `:authority`.
+    pub(crate) authority: String,
+    pub(crate) domain: u32,
+    pub(crate) headers: Vec<(http::HeaderName, HeaderValue)>,
+}
+
+/// A route, ready for decisions.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) policy: policy::Policy,
+    pub(crate) targets: Vec<policy::Target>,
+    pub(crate) healths: Vec<Arc<TargetHealth>>,
+}
+
+/// Why a checked configuration can't be used on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("provider `{provider}`: {source}")]
+    Tls { provider: String, source: TlsError },
+    #[error("provider `{provider}`: header `{header}` can't be sent")]
+    Header { provider: String, header: String },
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        healths: &Healths,
+        clock: Clock,
+        generation: u64,
+    ) -> Result<Self, Error> {
+        let mut domains: HashMap<&str, u32> = HashMap::new();
+        let mut providers = Vec::with_capacity(config.providers.len());
+        for provider in &config.providers {
+            let count = u32::try_from(domains.len()).unwrap_or(u32::MAX);
+            let domain = *domains.entry(&provider.domain).or_insert(count);
+            providers.push(ready_provider(provider, domain)?);
+        }
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| ready_route(route, &config, &providers, healths, clock))
+            .collect();
+        Ok(Self {
+            config,
+            providers,
+            routes,
+            generation,
+        })
+    }
+
+    /// The place of the route for a model name.
+    pub(crate) fn route(&self, model: &str) -> Option<usize> {
+        let found = self.config.route(model)?;
+        self.config
+            .routes
+            .iter()
+            .position(|route| std::ptr::eq(route, found))
+    }
+}
+
+fn ready_provider(provider: &checked::Provider, domain: u32) -> Result<Provider, Error> {
+    let url = &provider.base_url;
+    let http2 = match provider.http2 {
+        Http2::Auto => holdfast_upstream::Http2::Auto,
+        Http2::Never => holdfast_upstream::Http2::Never,
+        Http2::PriorKnowledge => holdfast_upstream::Http2::PriorKnowledge,
+    };
+    let tls = match url.scheme {
+        Scheme::Http => None,
+        Scheme::Https => Some(tls_config(provider.tls.ca_file.as_deref(), http2).map_err(
+            |source| Error::Tls {
+                provider: provider.name.clone(),
+                source,
+            },
+        )?),
+    };
+    let connections = &provider.connections;
+    let endpoint = Endpoint {
+        host: url.host.clone(),
+        port: url.port,
+        tls,
+        http2,
+        max_idle: connections.max_h1_idle as usize,
+        streams_per_connection: connections.h2_streams_per_connection as usize,
+        max_connections: connections.h2_max_connections as usize,
+    };
+    let bad = |header: &str| Error::Header {
+        provider: provider.name.clone(),
+        header: header.to_owned(),
+    };
+    let headers = provider
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.expose()).map_err(|_| bad(name))?;
+            value.set_sensitive(true);
+            Ok((
+                http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(name))?,
+                value,
+            ))
+        })
+        .collect::<Result<_, Error>>()?;
+    Ok(Provider {
+        endpoint,
+        authority: url.authority(),
+        domain,
+        headers,
+    })
+}
+
+fn ready_route(
+    route: &checked::Route,
+    config: &Config,
+    providers: &[Provider],
+    healths: &Healths,
+    clock: Clock,
+) -> Route {
+    let targets = route
+        .targets
+        .iter()
+        .map(|target| {
+            let provider = config.provider(target);
+            policy::Target {
+                dialect: provider.dialect,
+                domain: providers[target.provider].domain,
+                context_window: target.context_window,
+                names_model: target.model.is_some(),
+                caller_auth: provider.auth == checked::Auth::Caller,
+                streams_plain_calls: streams_plain_calls(target, provider),
+                timeouts: timeouts(&target.timeouts),
+            }
+        })
+        .collect();
+    let healths = route
+        .targets
+        .iter()
+        .map(|target| {
+            let provider = config.provider(target);
+            let name = format!(
+                "{}/{}",
+                provider.name,
+                target.model.as_deref().unwrap_or("*")
+            );
+            healths.of(
+                name,
+                breaker_terms(&config.breaker),
+                budget_terms(&config.budget),
+                clock.now(),
+            )
+        })
+        .collect();
+    Route {
+        policy: ready_policy(&route.policy, &config.limits),
+        targets,
+        healths,
+    }
+}
+
+/// `auto`: where the fold of a stream into one body is exact, usage included.
+fn streams_plain_calls(target: &checked::Target, provider: &checked::Provider) -> bool {
+    match target.upstream_stream {
+        checked::UpstreamStream::Always => true,
+        checked::UpstreamStream::Never => false,
+        checked::UpstreamStream::Auto => {
+            provider.dialect == holdfast_wire::turn::Dialect::Anthropic
+                || provider.quirks.stream_options
+        }
+    }
+}
+
+fn ready_policy(from: &checked::Policy, limits: &checked::Limits) -> policy::Policy {
+    policy::Policy {
+        delivery: match from.delivery {
+            checked::Delivery::Live => policy::Delivery::Live,
+            checked::Delivery::Guarded => policy::Delivery::Guarded,
+            checked::Delivery::Whole => policy::Delivery::Whole,
+        },
+        join: from.join,
+        attempts_per_target: from.attempts_per_target,
+        max_attempts: from.max_attempts,
+        deadline: from.deadline,
+        backoff: backoff::Backoff {
+            base: from.backoff.base,
+            cap: from.backoff.cap,
+        },
+        on_refusal: match from.on_refusal {
+            checked::OnRefusal::Deliver => policy::OnRefusal::Deliver,
+            checked::OnRefusal::Next => policy::OnRefusal::Next,
+        },
+        empty_is_whole: from.empty_answer == checked::EmptyAnswer::Whole,
+        heartbeat: from.heartbeat,
+        max_continuations: from.max_continuations,
+        answer_limit: limits.answer_bytes,
+        event_limit: limits.event_bytes,
+    }
+}
+
+fn timeouts(from: &checked::Timeouts) -> policy::Timeouts {
+    policy::Timeouts {
+        connect: from.connect,
+        head: from.head,
+        first_token: from.first_token,
+        idle: from.idle,
+        attempt: from.attempt,
+        after_finish: from.after_finish,
+    }
+}
+
+fn breaker_terms(from: &checked::Breaker) -> breaker::Terms {
+    breaker::Terms {
+        consecutive: from.consecutive,
+        share: from.share,
+        window: from.window,
+        min_calls: from.min_calls,
+        open: from.open,
+        open_max: from.open_max,
+        money: from.money,
+    }
+}
+
+fn budget_terms(from: &checked::Budget) -> budget::Terms {
+    budget::Terms {
+        share: from.share,
+        floor_per_second: from.floor_per_second,
+    }
+}

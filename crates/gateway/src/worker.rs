@@ -1,0 +1,122 @@
+//! One worker: a thread with its own runtime, its own vendor connections, its own calls.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use holdfast_telemetry::Metrics;
+use holdfast_upstream::Pool;
+
+use crate::clock::Clock;
+use crate::health::Healths;
+use crate::ledger::Ledger;
+use crate::snapshot::Snapshot;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) healths: Healths,
+    pub(crate) metrics: Metrics,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Clock,
+    pub(crate) draining: AtomicBool,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) buffered: AtomicUsize,
+}
+
+/// One worker's own state; never leaves its thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pools: RefCell<HashMap<usize, Pool>>,
+    generation: Cell<u64>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            pools: RefCell::default(),
+            generation: Cell::new(0),
+        })
+    }
+
+    /// The connections to a provider of this snapshot. A new configuration begins with new ones; calls
+    /// under way keep theirs.
+    pub(crate) fn pool(&self, snapshot: &Snapshot, provider: usize) -> Pool {
+        let mut pools = self.pools.borrow_mut();
+        if self.generation.get() != snapshot.generation {
+            if self.generation.get() > snapshot.generation {
+                // A call that began under the old configuration asks once more.
+                return Pool::new(snapshot.providers[provider].endpoint.clone());
+            }
+            pools.clear();
+            self.generation.set(snapshot.generation);
+        }
+        pools
+            .entry(provider)
+            .or_insert_with(|| Pool::new(snapshot.providers[provider].endpoint.clone()))
+            .clone()
+    }
+}
+
+/// A place among the calls under way, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+}
+
+impl Permit {
+    /// `None` = the limit is reached.
+    pub(crate) fn take(shared: &Arc<Shared>, limit: usize) -> Option<Self> {
+        let before = shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        shared.metrics.in_flight.inc();
+        // Dropped where the limit is reached, which gives the place back.
+        let permit = Self {
+            shared: shared.clone(),
+        };
+        (before < limit).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.metrics.in_flight.dec();
+    }
+}
+
+/// A share of the memory for held requests and answers, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Held {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Held {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: shared.clone(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes `bytes` more; `false` = the limit is reached.
+    pub(crate) fn grow(&mut self, bytes: usize, limit: usize) -> bool {
+        self.bytes += bytes;
+        self.shared.buffered.fetch_add(bytes, Ordering::Relaxed) + bytes <= limit
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared
+            .buffered
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
