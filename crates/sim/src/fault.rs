@@ -341,6 +341,13 @@ fn with_arguments(name: &str, rest: &str) -> Option<Fault> {
             how: How::Eof,
             at: at(rest)?,
         },
+        _ => return counted(name, rest),
+    })
+}
+
+/// The faults whose argument counts events, bytes or milliseconds.
+fn counted(name: &str, rest: &str) -> Option<Fault> {
+    Some(match name {
         "stall" => Fault::Stall(number(rest, 3)?),
         "stall-pings" => {
             let (after, every) = rest.split_once(':').unwrap_or((rest, ""));

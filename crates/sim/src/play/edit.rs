@@ -6,7 +6,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::Tail;
+use super::body::Tail;
 use crate::answer::Answer;
 use crate::ask::{Ask, Dialect};
 use crate::fault::{At, Fault, How, Then, Which};

@@ -43,64 +43,58 @@ pub(crate) fn stream(answer: &Answer) -> Vec<Frame> {
     frames
 }
 
+/// What a block opens with, and how its pieces are sent.
+struct Shape<'a> {
+    start: Value,
+    kind: Kind,
+    pieces: &'a [String],
+    delta: &'static str,
+    member: &'static str,
+}
+
+fn shape(block: &Block) -> Shape<'_> {
+    match block {
+        Block::Thinking { pieces, .. } => Shape {
+            start: json!({"type": "thinking", "thinking": "", "signature": ""}),
+            kind: Kind::Thinking,
+            pieces,
+            delta: "thinking_delta",
+            member: "thinking",
+        },
+        Block::Text { pieces } => Shape {
+            start: json!({"type": "text", "text": ""}),
+            kind: Kind::Text,
+            pieces,
+            delta: "text_delta",
+            member: "text",
+        },
+        Block::Tool { id, name, pieces } => Shape {
+            start: json!({"type": "tool_use", "id": format!("toolu_{id}"), "name": name, "input": {}}),
+            kind: Kind::Arguments,
+            pieces,
+            delta: "input_json_delta",
+            member: "partial_json",
+        },
+        Block::ServerTool { id, name, .. } => Shape {
+            start: json!({"type": "server_tool_use", "id": id, "name": name, "input": {}}),
+            kind: Kind::Arguments,
+            pieces: &[],
+            delta: "input_json_delta",
+            member: "partial_json",
+        },
+    }
+}
+
 fn block(frames: &mut Vec<Frame>, index: usize, block: &Block) {
-    let (start, kind, pieces, delta, member): (Value, Kind, &[String], &str, &str) = match block {
-        Block::Thinking { pieces, .. } => (
-            json!({"type": "thinking", "thinking": "", "signature": ""}),
-            Kind::Thinking,
-            pieces,
-            "thinking_delta",
-            "thinking",
-        ),
-        Block::Text { pieces } => (
-            json!({"type": "text", "text": ""}),
-            Kind::Text,
-            pieces,
-            "text_delta",
-            "text",
-        ),
-        Block::Tool { id, name, pieces } => {
-            let start =
-                json!({"type": "tool_use", "id": format!("toolu_{id}"), "name": name, "input": {}});
-            (
-                start,
-                Kind::Arguments,
-                pieces,
-                "input_json_delta",
-                "partial_json",
-            )
-        }
-        Block::ServerTool { id, name, input } => {
-            let start = json!({"type": "server_tool_use", "id": id, "name": name, "input": {}});
-            push(
-                frames,
-                Kind::Open,
-                "content_block_start",
-                &json!({"type": "content_block_start", "index": index, "content_block": start}),
-            );
-            delta_frame(
-                frames,
-                Kind::Arguments,
-                index,
-                "input_json_delta",
-                "partial_json",
-                &input.to_string(),
-            );
-            push(
-                frames,
-                Kind::Close,
-                "content_block_stop",
-                &json!({"type": "content_block_stop", "index": index}),
-            );
-            return;
-        }
-    };
-    push(
-        frames,
-        Kind::Open,
-        "content_block_start",
-        &json!({"type": "content_block_start", "index": index, "content_block": start}),
-    );
+    let Shape {
+        start,
+        kind,
+        pieces,
+        delta,
+        member,
+    } = shape(block);
+    let open = json!({"type": "content_block_start", "index": index, "content_block": start});
+    push(frames, Kind::Open, "content_block_start", &open);
     if kind == Kind::Arguments {
         // The vendor opens every call with an empty piece.
         delta_frame(frames, kind, index, delta, member, "");
@@ -108,22 +102,22 @@ fn block(frames: &mut Vec<Frame>, index: usize, block: &Block) {
     for piece in pieces {
         delta_frame(frames, kind, index, delta, member, piece);
     }
-    if let Block::Thinking { signature, .. } = block {
-        delta_frame(
+    match block {
+        Block::Thinking { signature, .. } => delta_frame(
             frames,
-            Kind::Thinking,
+            kind,
             index,
             "signature_delta",
             "signature",
             signature,
-        );
+        ),
+        Block::ServerTool { input, .. } => {
+            delta_frame(frames, kind, index, delta, member, &input.to_string());
+        }
+        Block::Text { .. } | Block::Tool { .. } => {}
     }
-    push(
-        frames,
-        Kind::Close,
-        "content_block_stop",
-        &json!({"type": "content_block_stop", "index": index}),
-    );
+    let close = json!({"type": "content_block_stop", "index": index});
+    push(frames, Kind::Close, "content_block_stop", &close);
 }
 
 fn delta_frame(

@@ -39,6 +39,9 @@ impl Heard {
     }
 }
 
+/// How long nothing must come before that is called silence.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 pub(crate) struct Call {
     pub(crate) dialect: Dialect,
     pub(crate) body: Value,
@@ -77,13 +80,7 @@ impl Call {
             Dialect::Anthropic => "/v1/messages",
             Dialect::OpenAi => "/v1/chat/completions",
         };
-        request(
-            address,
-            "POST",
-            path,
-            &self.body.to_string(),
-            Duration::from_millis(1500),
-        )
+        request(address, "POST", path, &self.body.to_string(), PATIENCE)
     }
 }
 

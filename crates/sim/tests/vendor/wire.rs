@@ -46,7 +46,6 @@ async fn the_endings_are_on_the_wire() {
                 assert_eq!(hear("fault:cut-rst:after:3").end, End::Reset);
                 assert_eq!(hear("fault:reset-before-headers").end, End::Reset);
                 assert_eq!(hear("fault:close-before-headers").end, End::Fin);
-                assert_eq!(hear("fault:hang-before-headers").end, End::Silent);
                 assert_eq!(hear("fault:not-http").end, End::Malformed);
                 assert_eq!(hear("fault:bad-chunk").end, End::Malformed);
                 let unframed = hear("fault:eof-body");
