@@ -66,6 +66,14 @@ pub fn error_body(body: &[u8]) -> Option<VendorError<'_>> {
     })
 }
 
+/// The error of an event that is named one: whatever it holds is its error, at least as a message.
+pub(crate) fn named(text: &str) -> VendorError<'_> {
+    error_body(text.as_bytes()).unwrap_or_else(|| VendorError {
+        message: Cow::Borrowed(text),
+        ..VendorError::default()
+    })
+}
+
 /// The text of a 200 body that may be an answer, or what it is instead.
 pub(crate) fn readable(body: &[u8]) -> Result<&str, &'static str> {
     let Ok(text) = std::str::from_utf8(body) else {

@@ -64,9 +64,16 @@ impl Reader {
             return sink(garbage("not UTF-8"));
         };
         let Ok(frame) = serde_json::from_str::<shape::Frame<'_>>(text) else {
+            if event_name == Some(b"error") {
+                return sink(Event::Error(vendor_error::named(text)));
+            }
             return self.unreadable(text, sink);
         };
         let Some(Text(kind)) = &frame.kind else {
+            // Imitators send the error of another dialect, or theirs without a type.
+            if event_name == Some(b"error") || frame.error.is_some_and(vendor_error::is_truthy) {
+                return sink(Event::Error(vendor_error::named(text)));
+            }
             return sink(garbage("event without a type"));
         };
         if event_name.is_some_and(|name| name != kind.as_bytes()) {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::borrowed::{Text, or_empty, why_not};
 use crate::openai::stop::{judged_with, stop_kind};
 use crate::sse;
-use crate::turn::{Event, Stop, StopKind, VendorError};
+use crate::turn::{Event, Stop, StopKind};
 use crate::vendor_error;
 
 mod body;
@@ -66,7 +66,7 @@ impl Reader {
             return sink(garbage("event after [DONE]"));
         }
         if event_name == Some(b"error") {
-            return sink(Event::Error(named_error(text)));
+            return sink(Event::Error(vendor_error::named(text)));
         }
         // The Python SDK stops at anything that begins so, the Node SDK at exactly this.
         if text.starts_with("[DONE]") {
@@ -74,18 +74,18 @@ impl Reader {
             return sink(Event::End);
         }
         match serde_json::from_str(text) {
-            Ok(chunk) => self.chunk(chunk, sink),
+            Ok(chunk) => self.chunk(chunk, text, sink),
             Err(_) => sink(unreadable(text)),
         }
     }
 
-    fn chunk(&mut self, chunk: shape::Chunk<'_>, sink: &mut impl FnMut(Event<'_>)) {
+    fn chunk(&mut self, chunk: shape::Chunk<'_>, text: &str, sink: &mut impl FnMut(Event<'_>)) {
         if let Some(error) = chunk.error.filter(|error| vendor_error::is_truthy(error)) {
             return sink(Event::Error(vendor_error::read(error)));
         }
         let id = or_empty(chunk.id);
         if chunk.choices.is_none() && chunk.usage.is_none() && id.is_empty() {
-            return sink(stranger(chunk.object));
+            return sink(stranger(chunk.object, text));
         }
         let mut silent = true;
         let mut heard = |event: Event<'_>| {
@@ -105,7 +105,7 @@ impl Reader {
         for choice in choices {
             self.choice(choice, &mut heard);
         }
-        if let Some(usage) = chunk.usage.and_then(shape::Usage::neutral) {
+        if let Some(usage) = shape::Usage::read(chunk.usage) {
             heard(Event::Usage(usage));
         }
         if silent {
@@ -174,19 +174,15 @@ impl Choice {
     }
 }
 
-/// An event named `error`: whatever it holds is one.
-fn named_error(text: &str) -> VendorError<'_> {
-    error_body(text.as_bytes()).unwrap_or_else(|| VendorError {
-        message: Cow::Borrowed(text),
-        ..VendorError::default()
-    })
-}
-
-/// A JSON object that is no chunk: one that names itself may be new, the rest is garbage.
-fn stranger(object: Option<Text<'_>>) -> Event<'_> {
-    match object {
-        Some(Text(kind)) if !kind.is_empty() => Event::Unknown { kind },
-        _ => garbage("not a chunk"),
+/// A JSON object that is no chunk: an error in another shape (vLLM once sent its error flat, as an
+/// object named `error`), something new that names itself, or garbage.
+fn stranger<'a>(object: Option<Text<'a>>, text: &'a str) -> Event<'a> {
+    match or_empty(object) {
+        kind if !kind.is_empty() && kind != "error" => Event::Unknown { kind },
+        _ => match error_body(text.as_bytes()) {
+            Some(error) => Event::Error(error),
+            None => garbage("not a chunk"),
+        },
     }
 }
 

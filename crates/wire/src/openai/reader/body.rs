@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::choice::{Choice, Prose, free_text_call};
 use super::{Reader, shape};
 use crate::borrowed::{Few, Text, or_empty};
@@ -37,7 +39,7 @@ impl Reader {
         id: Option<Text<'_>>,
         model: Option<Text<'_>>,
         choices: Few<shape::Choice<'_>>,
-        usage: Option<shape::Usage>,
+        usage: Option<&RawValue>,
         sink: &mut impl FnMut(Event<'_>),
     ) {
         self.started = true;
@@ -58,7 +60,7 @@ impl Reader {
                 stops.push(state.stop(said, choice.stop_reason));
             }
         }
-        if let Some(usage) = usage.and_then(shape::Usage::neutral) {
+        if let Some(usage) = shape::Usage::read(usage) {
             sink(Event::Usage(usage));
         }
         stops.into_iter().for_each(&mut *sink);
@@ -69,40 +71,32 @@ impl Reader {
     fn message(
         &mut self,
         state: &mut Choice,
-        mut message: shape::Delta<'_>,
+        message: shape::Delta<'_>,
         sink: &mut impl FnMut(Event<'_>),
     ) {
-        let thinking = message.thinking();
+        let calls = message.calls();
         // Parts of one kind in a row are one block, as they would be in a stream.
         let mut prose: Vec<(Prose, Cow<'_, str>)> = Vec::new();
-        for (kind, content) in [
-            (Prose::Thinking, thinking),
-            (Prose::Text, message.content),
-            (Prose::Refusal, message.refusal),
-        ] {
-            if let Some(content) = content {
-                content.each(kind, &mut |kind, text| match prose.last_mut() {
-                    Some((last, known)) if *last == kind => *known += text,
-                    _ if text.is_empty() => {}
-                    _ => prose.push((kind, text)),
-                });
-            }
-        }
+        message.each(&mut |kind, text| match prose.last_mut() {
+            Some((last, known)) if *last == kind => *known += text,
+            _ if text.is_empty() => {}
+            _ => prose.push((kind, text)),
+        });
         for (kind, text) in prose {
             state.refused |= kind == Prose::Refusal;
             self.whole_block(state, kind.opening(text), sink);
         }
-        for call in message.tool_calls.into_iter().flatten() {
+        let calls = match calls {
+            Ok(calls) => calls,
+            Err(why) => return sink(super::garbage(why)),
+        };
+        for call in calls {
             state.called = true;
             let block = match (call.custom, call.function) {
                 (Some(custom), _) => free_text_call(custom),
                 (None, function) => whole_call(or_empty(call.id), function),
             };
             self.whole_block(state, block, sink);
-        }
-        if let Some(function) = message.function_call {
-            state.called = true;
-            self.whole_block(state, whole_call(Cow::Borrowed(""), Some(function)), sink);
         }
     }
 

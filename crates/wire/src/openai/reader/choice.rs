@@ -81,37 +81,18 @@ impl Choice {
         }
     }
 
-    /// Reads all that a delta brings, in the order in which a model says it.
+    /// Reads all that a delta brings: what is said, then the tool calls.
     pub(super) fn delta(
         &mut self,
-        mut delta: shape::Delta<'_>,
+        delta: shape::Delta<'_>,
         counter: &mut Counter,
         sink: &mut impl FnMut(Event<'_>),
     ) {
-        let (thinking, content, refusal) = (delta.thinking(), delta.content, delta.refusal);
-        for (kind, content) in [
-            (Prose::Thinking, thinking),
-            (Prose::Text, content),
-            (Prose::Refusal, refusal),
-        ] {
-            if let Some(content) = content {
-                content.each(kind, &mut |kind, text| {
-                    self.prose(kind, text, counter, sink);
-                });
-            }
-        }
-        for call in delta.tool_calls.into_iter().flatten() {
-            self.tool(call, counter, sink);
-        }
-        if let Some(function) = delta.function_call {
-            // The legacy form: one call, without an id.
-            let call = shape::ToolCall {
-                index: None,
-                id: None,
-                function: Some(function),
-                custom: None,
-            };
-            self.tool(call, counter, sink);
+        let calls = delta.calls();
+        delta.each(&mut |kind, text| self.prose(kind, text, counter, sink));
+        match calls {
+            Ok(calls) => calls.for_each(|call| self.tool(call, counter, sink)),
+            Err(why) => sink(garbage(why)),
         }
     }
 

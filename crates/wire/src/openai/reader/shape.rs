@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::choice::Prose;
 use crate::borrowed::{Count, Few, Text, or_empty};
 use crate::turn;
+use crate::vendor_error::is_truthy;
 
 /// A chunk of a stream, or a whole body: they differ in `delta` and `message` only.
 #[derive(Deserialize)]
@@ -23,7 +24,9 @@ pub(super) struct Chunk<'a> {
     pub(super) object: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) choices: Option<Few<Choice<'a>>>,
-    pub(super) usage: Option<Usage>,
+    /// A [`Usage`]; raw, because most chunks have none and a chunk is moved about.
+    #[serde(borrow)]
+    pub(super) usage: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
 }
@@ -44,21 +47,22 @@ pub(super) struct Choice<'a> {
     pub(super) error: Option<&'a RawValue>,
 }
 
-/// What a choice gained, or all of its message.
+/// What a choice gained, or all of its message. All but `content` is raw until it is wanted: moving
+/// the parsed shapes about would cost more than a text delta costs to parse.
 #[derive(Deserialize)]
 pub(super) struct Delta<'a> {
     #[serde(borrow)]
-    pub(super) content: Option<Content<'a>>,
+    content: Option<Content<'a>>,
     #[serde(borrow)]
-    pub(super) reasoning_content: Option<Content<'a>>,
+    reasoning_content: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) reasoning: Option<Content<'a>>,
+    reasoning: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) refusal: Option<Content<'a>>,
+    refusal: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) tool_calls: Option<Few<ToolCall<'a>>>,
+    tool_calls: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(super) function_call: Option<Function<'a>>,
+    function_call: Option<&'a RawValue>,
 }
 
 /// A text, or Mistral's list of parts. Anything else holds nothing that we read.
@@ -129,12 +133,43 @@ struct CompletionDetails {
 // === impl Delta ===
 
 impl<'a> Delta<'a> {
-    /// Takes out the thinking: servers use one of two names, some send the same text under both.
-    pub(super) fn thinking(&mut self) -> Option<Content<'a>> {
-        match self.reasoning_content.take() {
-            None => self.reasoning.take(),
-            Some(Content::Text(text)) if text.is_empty() => self.reasoning.take(),
-            thinking => thinking,
+    /// The tool calls, then the call of the legacy form, which has neither index nor id; or why they
+    /// cannot be read.
+    pub(super) fn calls(
+        &self,
+    ) -> Result<impl Iterator<Item = ToolCall<'a>> + use<'a>, &'static str> {
+        let calls: Few<ToolCall<'a>> = match self.tool_calls {
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| "malformed tool calls")?,
+            None => Few::default(),
+        };
+        let legacy: Option<Function<'a>> = match self.function_call {
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| "malformed function call")?,
+            None => None,
+        };
+        let legacy = legacy.map(|function| ToolCall {
+            index: None,
+            id: None,
+            function: Some(function),
+            custom: None,
+        });
+        Ok(calls.into_iter().chain(legacy))
+    }
+
+    /// Gives `take` every text in the order in which a model says them: thinking, text, refusal.
+    pub(super) fn each(self, take: &mut dyn FnMut(Prose, Cow<'a, str>)) {
+        // Servers use one of two names, some send the same text under both.
+        let thinking = self
+            .reasoning_content
+            .filter(|raw| is_truthy(raw))
+            .or(self.reasoning);
+        if let Some(thinking) = thinking.and_then(Content::read) {
+            thinking.each(Prose::Thinking, take);
+        }
+        if let Some(content) = self.content {
+            content.each(Prose::Text, take);
+        }
+        if let Some(refusal) = self.refusal.and_then(Content::read) {
+            refusal.each(Prose::Refusal, take);
         }
     }
 }
@@ -155,8 +190,12 @@ impl<'a> Function<'a> {
 // === impl Usage ===
 
 impl Usage {
-    /// The counts in the neutral meaning; `None` if none is told.
-    pub(super) fn neutral(self) -> Option<turn::Usage> {
+    /// The counts of a chunk's `usage`; `None` if none is told.
+    pub(super) fn read(raw: Option<&RawValue>) -> Option<turn::Usage> {
+        serde_json::from_str::<Self>(raw?.get()).ok()?.neutral()
+    }
+
+    fn neutral(self) -> Option<turn::Usage> {
         let prompt = self.prompt_tokens_details.unwrap_or_default();
         let cache_read = prompt.cached_tokens.0.or(self.prompt_cache_hit_tokens.0);
         let cache_write = prompt.cache_write_tokens.0;
@@ -182,8 +221,12 @@ impl Usage {
 // === impl Content ===
 
 impl<'a> Content<'a> {
+    fn read(raw: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
     /// Gives `take` every text in here with its kind, which is `kind` unless a part says otherwise.
-    pub(super) fn each(self, kind: Prose, take: &mut dyn FnMut(Prose, Cow<'a, str>)) {
+    fn each(self, kind: Prose, take: &mut dyn FnMut(Prose, Cow<'a, str>)) {
         match self {
             Self::Text(text) => take(kind, text),
             Self::Parts(parts) => parts.into_iter().for_each(|part| part.each(kind, take)),
