@@ -92,7 +92,7 @@ def cells(catalogue, setups):
                                        case and case["verdict"], bool(case and case["lawful"]))
 
 
-def config(catalogue, bad_port, good_port):
+def config(catalogue, bad_port, good_port, same_dialect=False):
     """A configuration with one route, and so one breaker, for each fault; nothing in it hides a fault from the next call."""
     providers, routes = [], []
     for dialect in DIALECTS:
@@ -103,7 +103,8 @@ def config(catalogue, bad_port, good_port):
     for number, (spec, vendor) in enumerate(cases(catalogue)):
         bad = {"provider": f"bad-{vendor}", "model": f"fault:{spec}", "max_output_tokens": 4000}
         # The second target speaks either dialect in turn.
-        good = {"provider": f"good-{DIALECTS[number % 2]}", "model": "sim-ok", "max_output_tokens": 4000}
+        spoken = vendor if same_dialect else DIALECTS[number % 2]
+        good = {"provider": f"good-{spoken}", "model": "sim-ok", "max_output_tokens": 4000}
         routes.append({"model": f"one/{vendor}/{spec}", "targets": [bad]})
         routes.append({"model": f"two/{vendor}/{spec}", "targets": [bad, good]})
     return {
