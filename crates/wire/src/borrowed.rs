@@ -27,6 +27,9 @@ pub(crate) struct Few<T> {
     rest: Vec<T>,
 }
 
+/// What [`why_not`] says of a JSON object whose members are not as they should be.
+pub(crate) const WRONG_SHAPE: &str = "a member twice or of the wrong type";
+
 /// Why `text` is not a JSON object of the expected shape, given that it did not parse as one.
 pub(crate) fn why_not(text: &str) -> &'static str {
     if text.trim_ascii().is_empty() {
@@ -35,7 +38,7 @@ pub(crate) fn why_not(text: &str) -> &'static str {
     match serde_json::from_str::<IgnoredAny>(text) {
         Err(error) if error.is_eof() => "truncated JSON",
         Err(_) => "not JSON",
-        Ok(_) if text.trim_ascii_start().starts_with('{') => "a field of the wrong type",
+        Ok(_) if text.trim_ascii_start().starts_with('{') => WRONG_SHAPE,
         Ok(_) => "not a JSON object",
     }
 }
@@ -253,7 +256,7 @@ mod tests {
             ("{\"a\":", "truncated JSON"),
             ("<html>", "not JSON"),
             ("[1]", "not a JSON object"),
-            (" {\"a\":1}", "a field of the wrong type"),
+            (" {\"a\":1}", WRONG_SHAPE),
         ] {
             assert_eq!(why_not(text), why, "{text}");
         }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::borrowed::{Text, or_empty, why_not};
+use crate::borrowed::{Text, WRONG_SHAPE, or_empty, why_not};
 use crate::turn::{Event, VendorError};
 
 /// The error object, or the top level of a body that has none.
@@ -92,7 +92,7 @@ pub(crate) fn no_answer(text: &str) -> Event<'_> {
         return Event::Error(error);
     }
     let why = match why_not(text) {
-        "a field of the wrong type" => "not a message",
+        WRONG_SHAPE => "not a message",
         why => why,
     };
     Event::Garbage { why }

@@ -362,3 +362,36 @@ proptest! {
         read(dialect, &frames(&frame));
     }
 }
+
+#[test]
+fn deep_nesting_and_repeated_members_end_in_an_event() {
+    let deep = |open: &str, close: &str| open.repeat(20_000) + &close.repeat(20_000);
+    for value in [
+        deep("[", "]"),
+        deep("{\"a\":", "}").replacen(":}", ":1}", 1),
+    ] {
+        for data in [
+            value.clone(),
+            format!(r#"{{"type":"content_block_delta","index":0,"delta":{value}}}"#),
+            format!(r#"{{"type":"message_start","message":{{"content":{value}}}}}"#),
+            format!(r#"{{"error":{value}}}"#),
+            format!(r#"{{"id":"c","choices":[{{"delta":{{"content":{value}}}}}]}}"#),
+            format!(
+                r#"{{"id":"c","choices":[{{"delta":{{"audio":{value}}},"finish_reason":"stop"}}]}}"#
+            ),
+            format!(
+                r#"{{"id":"c","choices":[{{"delta":{{"tool_calls":[{{"function":{{"name":"f","arguments":{value}}}}}]}}}}]}}"#
+            ),
+            r#"{"id":"a","id":"b","type":"ping","type":"ping","choices":[],"choices":[]}"#
+                .to_owned(),
+        ] {
+            for dialect in [Dialect::Anthropic, Dialect::OpenAi] {
+                read(dialect, &frames(format!("data: {data}\n\n").as_bytes()));
+                read_body(dialect, data.as_bytes());
+                let mut fold = Fold::new(dialect);
+                fold.push(data.as_bytes());
+                drop(fold.finish());
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use crate::anthropic::stop::stop_kind;
-use crate::borrowed::{Text, or_empty, why_not};
+use crate::borrowed::{Text, WRONG_SHAPE, or_empty, why_not};
 use crate::sse;
 use crate::turn::{Block, Delta, Event, Stop};
 use crate::vendor_error;
@@ -266,7 +266,7 @@ impl Reader {
                 match index.map(|index| (index, self.open_block(index))) {
                     Some((index, Ok(_))) => opaque_delta(index, text, sink),
                     Some((_, Err(why))) => sink(garbage(why)),
-                    None => sink(garbage("a field of the wrong type")),
+                    None => sink(garbage(WRONG_SHAPE)),
                 }
             }
             ""
@@ -298,7 +298,7 @@ fn opaque_delta(index: u32, text: &str, sink: &mut impl FnMut(Event<'_>)) {
     };
     match kind.as_ref() {
         "text_delta" | "input_json_delta" | "thinking_delta" | "signature_delta" => {
-            sink(garbage("a field of the wrong type"));
+            sink(garbage(WRONG_SHAPE));
         }
         _ => sink(Event::Delta {
             index,

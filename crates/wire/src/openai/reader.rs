@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::borrowed::{Text, or_empty, why_not};
+use crate::borrowed::{Text, WRONG_SHAPE, or_empty, why_not};
 use crate::openai::stop::{judged_with, stop_kind};
 use crate::sse;
 use crate::turn::{Event, Stop, StopKind};
@@ -189,7 +189,7 @@ fn stranger<'a>(object: Option<Text<'a>>, text: &'a str) -> Event<'a> {
 /// Data that is no chunk: an error in another shape, or garbage.
 fn unreadable(text: &str) -> Event<'_> {
     match why_not(text) {
-        why @ "a field of the wrong type" => match error_body(text.as_bytes()) {
+        why @ WRONG_SHAPE => match error_body(text.as_bytes()) {
             Some(error) => Event::Error(error),
             None => garbage(why),
         },
