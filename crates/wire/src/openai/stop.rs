@@ -1,7 +1,7 @@
 //! What each OpenAI `finish_reason` means, those of compatible servers included.
 //!
 //! The word alone is not the whole story: servers say `stop` with tool calls in the answer, and a
-//! model that declines says `stop` too. [`stop_kind`] reads the word, [`judged_with`] corrects it by
+//! model that declines says `stop` too. [`stop_kind`] reads the word, `judged_with` corrects it by
 //! what the choice held. An unlisted word is [`StopKind::Unknown`] and never a finished turn.
 
 use crate::turn::StopKind;
