@@ -680,6 +680,26 @@ fn what_is_observed_is_what_the_writer_showed() {
 }
 
 #[test]
+fn an_observed_join_stays_in_its_text() {
+    let mut shown = half_shown();
+    shown.observe(Dialect::Anthropic, &text(1));
+    let before = shown.next_index;
+    for event in [start(), thinking(0, ""), close(0), text(1), say(1, "x")] {
+        shown.observe(Dialect::Anthropic, &event);
+    }
+    assert_eq!(before, 3, "its own leg opened another block");
+    let shown_open = |shown: &Shown| shown.open.map(|open| (open.index, open.kind, open.source));
+    assert_eq!(shown_open(&shown), Some((2, OpenKind::Text, Some(1))));
+    assert_eq!(shown.next_index, 3);
+    assert_eq!((shown.spent.input, shown.usage.input), (Some(10), None));
+    for event in [close(1), tool(2, "a", None)] {
+        shown.observe(Dialect::Anthropic, &event);
+    }
+    assert_eq!(shown_open(&shown), Some((3, OpenKind::Tool, Some(2))));
+    assert_eq!(shown.tool_calls, 1);
+}
+
+#[test]
 fn keep_alives_are_one_frame_each() {
     let mut out = BytesMut::new();
     anthropic::writer::ping(&mut out);
@@ -808,8 +828,15 @@ fn a_paused_turn_is_sent_back_unchanged() {
             r#"{"type":"compaction_delta","content":"so far"}"#,
         ),
         close(5),
-        text(6),
-        say(6, "never closed"),
+        opaque(6, "compaction", r#"{"type":"compaction"}"#),
+        raw_delta(
+            6,
+            "compaction_delta",
+            r#"{"type":"compaction_delta","content":"new"}"#,
+        ),
+        close(6),
+        text(7),
+        say(7, "never closed"),
     ] {
         answer.push(&event);
     }
@@ -821,6 +848,7 @@ fn a_paused_turn_is_sent_back_unchanged() {
         {"type": "web_search_tool_result", "content": [{"encrypted": "e"}]},
         {"type": "text", "text": "cited", "citations": [{"n": 1}, {"n": 2}]},
         {"type": "compaction", "content": "so far"},
+        {"type": "compaction", "content": "new"},
     ]);
     assert_eq!(message, json!({"role": "assistant", "content": content}));
 }
