@@ -1,0 +1,59 @@
+//! `holdfast check`: validates a configuration; with `--probe` asks each provider a tiny question.
+
+mod probe;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use holdfast_config::load;
+
+use super::{USAGE, env};
+use crate::printer;
+
+/// Validate a configuration.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Examples:\n  holdfast check\n  holdfast check --config holdfast.yaml --probe"
+)]
+pub(crate) struct Args {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "holdfast.yaml",
+        env = "HOLDFAST_CONFIG"
+    )]
+    config: PathBuf,
+    /// Ask every target one tiny question (costs a few tokens each)
+    #[arg(long)]
+    probe: bool,
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let loaded = match load(&args.config, &env) {
+        Ok(loaded) => loaded,
+        Err(rejected) => {
+            printer::say(&rejected.render(printer::color()));
+            return ExitCode::from(USAGE);
+        }
+    };
+    for warning in &loaded.warnings {
+        printer::say(&warning.render(printer::color()));
+    }
+    let config = loaded.config;
+    let targets: usize = config.routes.iter().map(|route| route.targets.len()).sum();
+    printer::data(&format!(
+        "{}: good: {} providers, {} routes, {targets} targets, {} warnings\n",
+        args.config.display(),
+        config.providers.len(),
+        config.routes.len(),
+        loaded.warnings.len(),
+    ));
+    if args.probe {
+        probe::run(&config)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

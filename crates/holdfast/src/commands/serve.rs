@@ -1,0 +1,175 @@
+//! `holdfast serve`: configuration, gateway, signals, drain.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use holdfast_config::checked::LogFormat;
+use holdfast_config::{Config, from_env, load};
+use holdfast_gateway::{Gateway, Handle};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{USAGE, env, fail};
+use crate::printer;
+use crate::reload::Watch;
+
+/// Run the gateway.
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The configuration file [default: made from the vendor keys in the environment]
+    #[arg(short, long, value_name = "FILE", env = "HOLDFAST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Listen here instead of where the configuration says; may be repeated
+    #[arg(short, long, value_name = "ADDRESS")]
+    listen: Vec<std::net::SocketAddr>,
+    /// What is logged: `error`, `warn`, `info`, `debug`, or a filter such as `info,hyper=debug`
+    #[arg(long, value_name = "LEVEL", env = "HOLDFAST_LOG")]
+    log: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ANTHROPIC_API_KEY=... holdfast serve
+  holdfast serve --config holdfast.yaml
+  holdfast serve --config holdfast.yaml --listen 127.0.0.1:4001 --log debug
+
+Point a client at it:
+  ANTHROPIC_BASE_URL=http://127.0.0.1:4000 claude
+  OPENAI_BASE_URL=http://127.0.0.1:4000/v1 python app.py
+
+Signals:
+  SIGHUP   read the configuration again (it is also read when the file changes)
+  SIGTERM  take no new calls, let running answers finish within `drain`, end";
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let (mut config, watched) = match read(args) {
+        Ok(read) => read,
+        Err(code) => return code,
+    };
+    if !args.listen.is_empty() {
+        let open = args
+            .listen
+            .iter()
+            .find(|address| !address.ip().is_loopback());
+        let all_theirs = config
+            .providers
+            .iter()
+            .all(|provider| provider.auth == holdfast_config::checked::Auth::Caller);
+        if let (Some(address), true, false) = (open, config.callers.is_empty(), all_theirs) {
+            return fail(&format!(
+                "refusing to listen on {address} without `callers`: anybody could spend your vendor keys\n\
+                 help: add `callers:` with a key to the configuration, or listen on 127.0.0.1"
+            ));
+        }
+        config.listen.clone_from(&args.listen);
+    }
+    start_log(args, &config);
+    let drain = config.drain;
+    let gateway = match Gateway::start(Arc::new(config)) {
+        Ok(gateway) => gateway,
+        Err(error) => return fail(&error.to_string()),
+    };
+    for address in gateway.addresses() {
+        printer::say(&format!("holdfast listens on http://{address}"));
+    }
+    match wait(&gateway.handle(), args, watched) {
+        Ok(()) => finish(gateway, drain),
+        Err(error) => fail(&format!("signals can't be received: {error}")),
+    }
+}
+
+fn finish(gateway: Gateway, drain: Duration) -> ExitCode {
+    let running = gateway.handle().in_flight();
+    let seconds = drain.as_secs();
+    printer::say(&format!("draining: {running} running, at most {seconds} s"));
+    if gateway.drain(drain) {
+        printer::say("drained: every running answer has ended");
+        ExitCode::SUCCESS
+    } else {
+        fail("the drain limit passed before every running answer had ended; the rest is cut")
+    }
+}
+
+fn read(args: &Args) -> Result<(Config, Option<Watch>), ExitCode> {
+    let Some(path) = &args.config else {
+        return read_env().map(|config| (config, None));
+    };
+    match load(path, &env) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                printer::say(&warning.render(printer::color()));
+            }
+            Ok((loaded.config, Some(Watch::new(path.clone(), loaded.files))))
+        }
+        Err(rejected) => {
+            printer::say(&rejected.render(printer::color()));
+            Err(ExitCode::from(USAGE))
+        }
+    }
+}
+
+fn read_env() -> Result<Config, ExitCode> {
+    match from_env(&env) {
+        Some(Ok(made)) => {
+            printer::say(made.explanation.trim_end());
+            Ok(made.config)
+        }
+        Some(Err(rejected)) => {
+            printer::say(&rejected.render(printer::color()));
+            Err(ExitCode::from(USAGE))
+        }
+        None => {
+            printer::error("no configuration and no vendor key in the environment");
+            printer::say(
+                "help: set ANTHROPIC_API_KEY or OPENAI_API_KEY, or write a configuration with `holdfast init` \
+                 and start with `holdfast serve --config holdfast.yaml`",
+            );
+            Err(ExitCode::from(USAGE))
+        }
+    }
+}
+
+fn start_log(args: &Args, config: &Config) {
+    let level = args.log.as_deref().unwrap_or(config.log.level.name());
+    holdfast_telemetry::log::start(
+        level,
+        config.log.format == LogFormat::Json,
+        printer::color(),
+    );
+}
+
+/// Serves until SIGTERM or SIGINT, reloading on SIGHUP and when a file changes.
+fn wait(handle: &Handle, args: &Args, watched: Option<Watch>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut watch = watched;
+        loop {
+            let changed = async {
+                match &mut watch {
+                    Some(watch) => watch.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => {}
+                () = changed => {}
+            }
+            match &mut watch {
+                Some(watch) => watch.reload(handle, &args.listen),
+                None => tracing::info!(
+                    "nothing to reload: the configuration was made from the environment"
+                ),
+            }
+        }
+    })
+}
