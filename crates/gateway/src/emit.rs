@@ -28,8 +28,12 @@ pub(crate) struct Stream {
     drive: Drive,
     first: Option<Step>,
     ended: bool,
-    aborting: bool,
+    /// The error was given out; when it has had time to leave, the transport is cut.
+    aborting: Option<Pin<Box<tokio::time::Sleep>>>,
 }
+
+/// Between the error and the cut: an aborted connection drops what it has not written yet.
+const LAST_WORDS: Duration = Duration::from_millis(30);
 
 /// The transport is cut on purpose: HTTP/1.1 ends without its last chunk, HTTP/2 by RST_STREAM, so
 /// that no client can take what it has for the whole.
@@ -88,7 +92,8 @@ impl Stream {
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.aborting {
+        if let Some(pause) = &mut self.aborting {
+            ready!(pause.as_mut().poll(cx));
             self.ended = true;
             return Poll::Ready(Some(Err(Aborted)));
         }
@@ -102,9 +107,7 @@ impl Stream {
                 outcome: Outcome::Told(fault),
                 ..
             }) => {
-                self.aborting = true;
-                // The error goes out on its own before the cut: polled again once it is written.
-                cx.waker().wake_by_ref();
+                self.aborting = Some(Box::pin(tokio::time::sleep(LAST_WORDS)));
                 let mut frame = BytesMut::new();
                 let error =
                     caller_error(self.drive.call.wishes.dialect, &fault, &self.drive.call.id);
@@ -132,7 +135,7 @@ pub(crate) async fn respond(mut drive: Drive) -> Response<Reply> {
                 drive,
                 first: Some(first),
                 ended: false,
-                aborting: false,
+                aborting: None,
             };
             let id = stream.drive.call.id.clone();
             let losses = stream

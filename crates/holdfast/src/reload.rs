@@ -1,8 +1,9 @@
 //! Hot reload: a changed file is checked whole, then swapped in; a bad one changes nothing.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_config::load;
@@ -20,6 +21,8 @@ const QUIET: Duration = Duration::from_millis(200);
 pub(crate) struct Watch {
     path: PathBuf,
     files: Vec<PathBuf>,
+    /// The file names among a directory's changes that matter.
+    names: Arc<Mutex<Vec<OsString>>>,
     events: mpsc::Receiver<()>,
     /// Held: it ends with its drop. `None` where the system has no watches left.
     watcher: Option<RecommendedWatcher>,
@@ -28,8 +31,15 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(path: PathBuf, files: Vec<PathBuf>) -> Self {
         let (told, events) = mpsc::channel(1);
+        let names: Arc<Mutex<Vec<OsString>>> = Arc::default();
+        let wanted = names.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
+            let is_ours = |path: &PathBuf| {
+                let names = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+                path.file_name()
+                    .is_some_and(|name| names.iter().any(|wanted| wanted == name))
+            };
+            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(is_ours)) {
                 // A full channel already says that something changed.
                 let _ = told.try_send(());
             }
