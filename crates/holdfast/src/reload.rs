@@ -54,6 +54,7 @@ impl Watch {
         let mut watch = Self {
             path,
             files,
+            names,
             events,
             watcher,
         };
