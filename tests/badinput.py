@@ -446,7 +446,7 @@ def outage(dead, good, fault):
 
 def main():
     with (
-        rig.Sim() as sim, rig.Sim() as other, rig.Sim("--token-ms", "20") as slow,
+        rig.Sim() as sim, rig.Sim() as other, rig.Sim("--token", "20") as slow,
         rig.Gateway(config(sim)) as gateway, rig.Gateway(config(sim, callers=[{"name": "team", "key": KEY}])) as keyed,
     ):
         return rig.suite("bad input", [

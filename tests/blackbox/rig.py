@@ -153,13 +153,6 @@ class Gateway(Process):
         shutil.rmtree(self.config_path.parent, ignore_errors=True)
 
 
-def catalogue():
-    """The faults of the simulated vendor, as it lists them itself."""
-    done = subprocess.run([BIN, "sim", "--list", "--json"], capture_output=True, text=True, check=True)
-    listed = json.loads(done.stdout)
-    return listed if isinstance(listed, list) else listed["faults"]
-
-
 def suite(title, tests):
     """Runs named tests one after another; prints each, and the closing counts. Returns the exit code."""
     passed, failed = 0, 0

@@ -255,7 +255,7 @@ def unchunk(data):
 
 def main():
     with (
-        rig.Sim() as first, rig.Sim() as second, rig.Sim("--token-ms", "20") as slow,
+        rig.Sim() as first, rig.Sim() as second, rig.Sim("--token", "20") as slow,
         rig.Gateway(config(first, second)) as gateway, rig.Gateway(config(slow, second)) as slow_gateway,
     ):
         bench = Bench(first, second, slow, gateway, slow_gateway)
