@@ -14,5 +14,9 @@ pub fn start(level: &str, json: bool, color: bool) {
         .with_target(false)
         .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first.
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    let _ = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.try_init()
+    };
 }

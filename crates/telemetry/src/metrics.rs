@@ -91,15 +91,51 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
-        r.register("holdfast_exchanges", "Exchanges by what the caller got", self.exchanges.clone());
-        r.register("holdfast_attempts", "Calls to vendors by what came of them", self.attempts.clone());
-        r.register("holdfast_joins", "Cut answers continued on another target", self.joins.clone());
-        r.register("holdfast_in_flight", "Exchanges under way", self.in_flight.clone());
-        r.register("holdfast_connections", "Open connections of callers", self.connections.clone());
-        r.register("holdfast_breaker_open", "1 where the target is not asked for now", self.breaker_open.clone());
-        r.register("holdfast_ledger_dropped", "Ledger records lost to a full queue", self.ledger_dropped.clone());
-        r.register("holdfast_shed", "Calls refused because of a limit", self.shed.clone());
-        r.register("holdfast_reloads_failed", "Configuration files that were refused", self.reloads_failed.clone());
+        r.register(
+            "holdfast_exchanges",
+            "Exchanges by what the caller got",
+            self.exchanges.clone(),
+        );
+        r.register(
+            "holdfast_attempts",
+            "Calls to vendors by what came of them",
+            self.attempts.clone(),
+        );
+        r.register(
+            "holdfast_joins",
+            "Cut answers continued on another target",
+            self.joins.clone(),
+        );
+        r.register(
+            "holdfast_in_flight",
+            "Exchanges under way",
+            self.in_flight.clone(),
+        );
+        r.register(
+            "holdfast_connections",
+            "Open connections of callers",
+            self.connections.clone(),
+        );
+        r.register(
+            "holdfast_breaker_open",
+            "1 where the target is not asked for now",
+            self.breaker_open.clone(),
+        );
+        r.register(
+            "holdfast_ledger_dropped",
+            "Ledger records lost to a full queue",
+            self.ledger_dropped.clone(),
+        );
+        r.register(
+            "holdfast_shed",
+            "Calls refused because of a limit",
+            self.shed.clone(),
+        );
+        r.register(
+            "holdfast_reloads_failed",
+            "Configuration files that were refused",
+            self.reloads_failed.clone(),
+        );
         r.register_with_unit(
             "gen_ai_client_operation_duration",
             "Time of a whole exchange",
@@ -112,7 +148,11 @@ impl Metrics {
             Unit::Seconds,
             self.first_token.clone(),
         );
-        r.register("gen_ai_client_tokens", "Tokens told by the vendors", self.tokens.clone());
+        r.register(
+            "gen_ai_client_tokens",
+            "Tokens told by the vendors",
+            self.tokens.clone(),
+        );
     }
 
     /// The metrics in the OpenMetrics text format.
@@ -131,12 +171,19 @@ mod tests {
     fn every_metric_is_shown_under_its_name() {
         let metrics = Metrics::default();
         metrics.joins.inc();
-        let labels = ExchangeLabels { route: "r".into(), outcome: "told", code: "HF-012" };
+        let labels = ExchangeLabels {
+            route: "r".into(),
+            outcome: "told",
+            code: "HF-012",
+        };
         metrics.exchanges.get_or_create(&labels).inc();
         let text = metrics.encode();
         assert!(text.contains("holdfast_joins_total 1"), "{text}");
         let line = "holdfast_exchanges_total{route=\"r\",outcome=\"told\",code=\"HF-012\"} 1";
         assert!(text.contains(line), "{text}");
-        assert!(text.contains("gen_ai_client_operation_duration_seconds_bucket"), "{text}");
+        assert!(
+            text.contains("gen_ai_client_operation_duration_seconds_bucket"),
+            "{text}"
+        );
     }
 }
