@@ -14,5 +14,6 @@ pub mod fold;
 mod json;
 pub mod openai;
 pub mod sse;
+pub mod translate;
 pub mod turn;
 mod vendor_error;
