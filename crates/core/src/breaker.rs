@@ -33,8 +33,8 @@ impl Default for Terms {
             window: Duration::from_secs(10),
             min_calls: 20,
             open: Duration::from_secs(5),
-            open_max: Duration::from_secs(60),
-            money: Duration::from_secs(600),
+            open_max: Duration::from_mins(1),
+            money: Duration::from_mins(10),
         }
     }
 }

@@ -23,7 +23,7 @@ pub fn check(shown: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether an odd number of ``` or ~~~ fences was seen; a cut inside a fence's own marker counts.
+/// Whether a fence of backticks or tildes is open; a cut inside a fence's own marker counts.
 fn is_fence_open(text: &str) -> bool {
     let mut open: Option<&str> = None;
     for line in text.lines() {

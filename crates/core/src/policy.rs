@@ -71,7 +71,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(30),
             first_token: Duration::from_secs(30),
             idle: Duration::from_secs(20),
-            attempt: Duration::from_secs(600),
+            attempt: Duration::from_mins(10),
             after_finish: Duration::from_secs(2),
         }
     }
@@ -109,7 +109,7 @@ impl Default for Policy {
             join: true,
             attempts_per_target: 2,
             max_attempts: 6,
-            deadline: Duration::from_secs(600),
+            deadline: Duration::from_mins(10),
             backoff: Backoff::default(),
             on_refusal: OnRefusal::Deliver,
             empty_is_whole: false,

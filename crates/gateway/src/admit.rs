@@ -77,8 +77,8 @@ pub(crate) async fn admit(
         return Err(Fault::new(Code::Overloaded, message));
     };
     let who = identify(&snapshot, request.headers())?;
-    let (head, incoming) = request.into_parts();
-    check_coding(&head.headers)?;
+    let (parts, incoming) = request.into_parts();
+    check_coding(&parts.headers)?;
     let mut held = Held::new(shared);
     let body = read_body(&snapshot, incoming, &mut held).await?;
     let terms = envelope::Limits {
@@ -97,7 +97,7 @@ pub(crate) async fn admit(
     let route = find_route(&snapshot, &model, &who)?;
     let targets = usable_targets(&snapshot, route, &who, dialect)?;
     let policy = &snapshot.routes[route].policy;
-    let delivery = wished_delivery(&head.headers)?.unwrap_or(policy.delivery);
+    let delivery = wished_delivery(&parts.headers)?.unwrap_or(policy.delivery);
     let wishes = wishes(dialect, &envelope);
     Ok(Call {
         id: uuid::Uuid::now_v7().simple().to_string(),
@@ -108,10 +108,10 @@ pub(crate) async fn admit(
         delivery,
         model: model.clone().into_owned(),
         include_usage: envelope.include_usage(),
-        query: head.uri.query().map(str::to_owned),
-        debug: head.headers.contains_key("holdfast-debug"),
+        query: parts.uri.query().map(str::to_owned),
+        debug: parts.headers.contains_key("holdfast-debug"),
         spans: spans(&body, &envelope),
-        headers: head.headers,
+        headers: parts.headers,
         body: body.clone(),
         _held: held,
         _permit: permit,
@@ -308,7 +308,9 @@ async fn read_all(
         }
         if all.is_empty() {
             all.reserve(
-                (incoming.size_hint().lower() as usize).min(limit) + first.len() + data.len(),
+                usize::try_from(incoming.size_hint().lower()).map_or(limit, |told| told.min(limit))
+                    + first.len()
+                    + data.len(),
             );
             all.extend_from_slice(&first);
             first = Bytes::new();

@@ -35,7 +35,7 @@ pub(crate) struct Stream {
 /// Between the error and the cut: an aborted connection drops what it has not written yet.
 const LAST_WORDS: Duration = Duration::from_millis(30);
 
-/// The transport is cut on purpose: HTTP/1.1 ends without its last chunk, HTTP/2 by RST_STREAM, so
+/// The transport is cut on purpose: HTTP/1.1 ends without its last chunk, HTTP/2 by `RST_STREAM`, so
 /// that no client can take what it has for the whole.
 #[derive(Debug)]
 pub(crate) struct Aborted;
@@ -199,36 +199,33 @@ pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Reply
 
 /// The longest `Retry-After` that a caller is told: some client libraries would sleep for whatever
 /// they are told.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// An error of the dialect with its stable code.
 pub(crate) fn error_response(dialect: Dialect, fault: &Fault, id: &str) -> Response<Reply> {
-    let mut response = match &fault.vendor {
-        Some(vendor) => {
-            let mut response = json(
-                StatusCode::from_u16(vendor.status).unwrap_or(StatusCode::BAD_GATEWAY),
-                vendor.body.clone(),
-            );
-            let kind = vendor
-                .content_type
-                .as_deref()
-                .and_then(|kind| HeaderValue::from_str(kind).ok());
-            if let Some(kind) = kind {
-                response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            }
-            response
+    let mut response = if let Some(vendor) = &fault.vendor {
+        let mut response = json(
+            StatusCode::from_u16(vendor.status).unwrap_or(StatusCode::BAD_GATEWAY),
+            vendor.body.clone(),
+        );
+        let kind = vendor
+            .content_type
+            .as_deref()
+            .and_then(|kind| HeaderValue::from_str(kind).ok());
+        if let Some(kind) = kind {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
         }
-        None => {
-            let error = caller_error(dialect, fault, id);
-            let body = match dialect {
-                Dialect::Anthropic => anthropic::error::error_body(&error),
-                Dialect::OpenAi => openai::error::error_body(&error),
-            };
-            json(
-                StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY),
-                body,
-            )
-        }
+        response
+    } else {
+        let error = caller_error(dialect, fault, id);
+        let body = match dialect {
+            Dialect::Anthropic => anthropic::error::error_body(&error),
+            Dialect::OpenAi => openai::error::error_body(&error),
+        };
+        json(
+            StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY),
+            body,
+        )
     };
     let headers = response.headers_mut();
     headers.insert(
@@ -243,7 +240,7 @@ pub(crate) fn error_response(dialect: Dialect, fault: &Fault, id: &str) -> Respo
     );
     let wait = fault
         .retry_after
-        .or(passing.then_some(Duration::from_secs(1)));
+        .or_else(|| passing.then_some(Duration::from_secs(1)));
     if let Some(wait) = wait {
         headers.insert(
             header::RETRY_AFTER,

@@ -1,6 +1,6 @@
 //! The gateway itself: it listens, admits, drives exchanges over real connections, and settles.
 //!
-//! One single-threaded runtime for each worker, each with its own listener (SO_REUSEPORT), its own
+//! One single-threaded runtime for each worker, each with its own listener (`SO_REUSEPORT`), its own
 //! vendor connections and its own calls: no lock and no store stand on the streaming path. What
 //! workers share is small and read rarely: the configuration snapshot (`ArcSwap`), the targets'
 //! health (asked once for each attempt), counters, the ledger. The path of one request:

@@ -248,9 +248,7 @@ async fn route(
         }
         ("/v1/messages/count_tokens", Method::POST) => count::tokens(worker, request).await,
         ("/v1/models", Method::GET) => meta::models(worker, request.headers(), None),
-        ("/", Method::HEAD | Method::GET) | ("/api/hello", Method::HEAD | Method::GET) => {
-            Ok(meta::hello())
-        }
+        ("/" | "/api/hello", Method::HEAD | Method::GET) => Ok(meta::hello()),
         ("/healthz", Method::GET | Method::HEAD) => Ok(meta::alive()),
         ("/readyz", Method::GET | Method::HEAD) => Ok(meta::ready(worker)),
         ("/metrics", Method::GET) => Ok(meta::metrics(worker)),

@@ -63,7 +63,7 @@ pub(crate) fn ready(worker: &Rc<Worker>) -> Response<Reply> {
     emit::json(status, body.to_string())
 }
 
-/// `GET /metrics`: OpenMetrics text.
+/// `GET /metrics`: `OpenMetrics` text.
 pub(crate) fn metrics(worker: &Rc<Worker>) -> Response<Reply> {
     let shared = &worker.shared;
     let now = shared.clock.now();
@@ -97,21 +97,18 @@ pub(crate) fn exchanges(
     let shared = &worker.shared;
     let caller = known_caller(&shared.snapshot.load().config, headers)?;
     let is_own = |entry: &crate::ledger::Entry| caller.is_none() || entry.caller == caller;
-    let body = match id {
-        Some(id) => {
-            let entry = shared.ledger.find(id).filter(is_own);
-            let entry = entry.ok_or_else(|| {
-                Fault::new(
-                    Code::UnknownPath,
-                    format!("no exchange `{id}` is remembered"),
-                )
-            })?;
-            serde_json::to_vec(&entry)
-        }
-        None => {
-            let last: Vec<_> = shared.ledger.last(100).into_iter().filter(is_own).collect();
-            serde_json::to_vec(&json!({"data": last}))
-        }
+    let body = if let Some(id) = id {
+        let entry = shared.ledger.find(id).filter(is_own);
+        let entry = entry.ok_or_else(|| {
+            Fault::new(
+                Code::UnknownPath,
+                format!("no exchange `{id}` is remembered"),
+            )
+        })?;
+        serde_json::to_vec(&entry)
+    } else {
+        let last: Vec<_> = shared.ledger.last(100).into_iter().filter(is_own).collect();
+        serde_json::to_vec(&json!({"data": last}))
     };
     let body = body.map_err(|error| Fault::new(Code::Internal, error.to_string()))?;
     Ok(emit::json(StatusCode::OK, body))

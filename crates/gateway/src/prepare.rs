@@ -64,7 +64,7 @@ fn own_bytes(
     );
     match &send.ask {
         Ask::Original => Ok(splice(&call.body, edits)),
-        ask => translated::continued(call, target, provider, ask, splice(&call.body, edits)),
+        ask => translated::continued(call, target, provider, ask, &splice(&call.body, edits)),
     }
 }
 

@@ -56,21 +56,22 @@ impl Gateway {
     pub fn start(config: Arc<Config>) -> Result<Self, Error> {
         let clock = Clock::start();
         let healths = Healths::default();
-        let snapshot = Snapshot::new(config.clone(), &healths, clock, 1)?;
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let count = config.workers.unwrap_or_else(cores).max(1);
+        let (addresses, sockets) = bind_all(&config.listen, count)?;
+        let ledger = Ledger::new(config.limits.ledger_records);
+        let snapshot = Snapshot::new(config, &healths, clock, 1)?;
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             healths,
             metrics: Metrics::default(),
-            ledger: Ledger::new(config.limits.ledger_records),
+            ledger,
             clock,
             draining: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
         });
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let count = config.workers.unwrap_or_else(cores).max(1);
-        let (addresses, sockets) = bind_all(&config.listen, count)?;
         let (stop, stopped) = watch::channel(false);
         let mut workers = Vec::with_capacity(count);
         for (place, listeners) in sockets.into_iter().enumerate() {
@@ -149,7 +150,7 @@ impl Handle {
         &self.shared.ledger
     }
 
-    /// The metrics as OpenMetrics text.
+    /// The metrics as `OpenMetrics` text.
     pub fn metrics(&self) -> String {
         self.shared.metrics.encode()
     }
@@ -178,7 +179,7 @@ fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<(Vec<SocketAddr>
     Ok((bound, sockets))
 }
 
-/// SO_REUSEPORT would let a second gateway of the same user share the port without a word.
+/// `SO_REUSEPORT` would let a second gateway of the same user share the port without a word.
 fn ensure_free(address: SocketAddr) -> Result<(), Error> {
     if address.port() == 0 {
         return Ok(());

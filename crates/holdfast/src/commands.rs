@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use crate::printer;
 
-/// Exit status for a wrong command line or configuration (sysexits EX_CONFIG is for daemons; the
+/// Exit status for a wrong command line or configuration (sysexits `EX_CONFIG` is for daemons; the
 /// shell's usual 2 is what people test for).
 pub(crate) const USAGE: u8 = 2;
 

@@ -19,9 +19,9 @@ pub(crate) fn say(text: &str) {
 /// Says what went wrong.
 pub(crate) fn error(text: &str) {
     if color() {
-        say(&format!("\x1b[1;31merror\x1b[0m: {text}"))
+        say(&format!("\x1b[1;31merror\x1b[0m: {text}"));
     } else {
-        say(&format!("error: {text}"))
+        say(&format!("error: {text}"));
     }
 }
 

@@ -92,7 +92,7 @@ impl Watch {
         }
         match handle.reload(Arc::new(config)) {
             Ok(changes) if changes.is_empty() => {
-                tracing::info!("the configuration was read again: no change")
+                tracing::info!("the configuration was read again: no change");
             }
             Ok(changes) => {
                 for change in changes {
@@ -109,10 +109,17 @@ impl Watch {
 
     /// Watches the directories: an editor replaces the file, and a watch on it would go with it.
     fn follow(&mut self) {
+        let files = std::iter::once(&self.path).chain(&self.files);
+        let names = files.clone().filter_map(|file| file.file_name());
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names
+            .map(OsString::from)
+            // Kubernetes swaps this link when a mounted configuration changes.
+            .chain([OsString::from("..data")])
+            .collect();
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        for file in std::iter::once(&self.path).chain(&self.files) {
+        for file in files {
             let directory = match file.parent() {
                 Some(parent) if parent != Path::new("") => parent,
                 _ => Path::new("."),

@@ -61,7 +61,7 @@ pub struct Metrics {
     pub reloads_failed: Counter<u64, AtomicU64>,
 }
 
-/// The buckets of the GenAI conventions for durations, in seconds: 0.01 doubling to 81.92.
+/// The buckets of the `GenAI` conventions for durations, in seconds: 0.01 doubling to 81.92.
 fn seconds() -> impl Iterator<Item = f64> {
     (0..14).map(|n| 0.01 * f64::from(1 << n))
 }
@@ -155,7 +155,7 @@ impl Metrics {
         );
     }
 
-    /// The metrics in the OpenMetrics text format.
+    /// The metrics in the `OpenMetrics` text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("invariant: writing to a string does not fail");

@@ -288,7 +288,7 @@ impl Leg {
         match &mut self.body {
             Body::Error(body) => {
                 let body = body.split().freeze();
-                self.error_status(body);
+                self.error_status(&body);
             }
             Body::Plain(body) => match end {
                 Ok(()) => {
@@ -322,7 +322,7 @@ impl Leg {
 
     fn judged(&self) -> Ended {
         match self.judge.verdict() {
-            Verdict::Broken(flaw) => Ended::Failed(self.broken(flaw)),
+            Verdict::Broken(flaw) => Ended::Failed(broken(flaw)),
             verdict => Ended::Judged(verdict),
         }
     }
@@ -406,41 +406,11 @@ impl Leg {
     }
 
     fn break_with(&mut self, flaw: Flaw) {
-        self.ended = Some(Ended::Failed(self.broken(flaw)));
+        self.ended = Some(Ended::Failed(broken(flaw)));
     }
 
-    fn broken(&self, flaw: Flaw) -> Cause {
-        let (class, code) = match &flaw {
-            Flaw::VendorError {
-                kind,
-                code,
-                message,
-            } => {
-                let error = VendorError {
-                    kind: kind.as_str().into(),
-                    code: code.as_str().into(),
-                    message: message.as_str().into(),
-                };
-                // Inside a begun answer a "your fault" is not credible: the request was accepted.
-                match classify::in_band(&error) {
-                    Class::Caller => (Class::Retry { after: None }, Code::UpstreamIncomplete),
-                    class => (class, code_of(class, Code::UpstreamIncomplete)),
-                }
-            }
-            Flaw::Stalled { .. } => (Class::Retry { after: None }, Code::UpstreamTimeout),
-            _ => (Class::Retry { after: None }, Code::UpstreamIncomplete),
-        };
-        Cause {
-            class,
-            code,
-            message: flaw.to_string(),
-            flaw: Some(flaw),
-            vendor: None,
-        }
-    }
-
-    fn error_status(&mut self, body: Bytes) {
-        let error = holdfast_wire::anthropic::error_body(&body).unwrap_or_default();
+    fn error_status(&mut self, body: &Bytes) {
+        let error = holdfast_wire::anthropic::error_body(body).unwrap_or_default();
         let mut class = classify::status(self.head.status, &error, self.head.retry_after);
         class = match class {
             Class::Auth if self.facts.caller_auth => Class::Caller,
@@ -488,5 +458,35 @@ fn code_of(class: Class, otherwise: Code) -> Code {
         Class::NoModel | Class::Caller => Code::VendorRejected,
         Class::Overflow => Code::ContextOverflow,
         Class::Unfit => Code::NotTranslatable,
+    }
+}
+
+fn broken(flaw: Flaw) -> Cause {
+    let (class, code) = match &flaw {
+        Flaw::VendorError {
+            kind,
+            code,
+            message,
+        } => {
+            let error = VendorError {
+                kind: kind.as_str().into(),
+                code: code.as_str().into(),
+                message: message.as_str().into(),
+            };
+            // Inside a begun answer a "your fault" is not credible: the request was accepted.
+            match classify::in_band(&error) {
+                Class::Caller => (Class::Retry { after: None }, Code::UpstreamIncomplete),
+                class => (class, code_of(class, Code::UpstreamIncomplete)),
+            }
+        }
+        Flaw::Stalled { .. } => (Class::Retry { after: None }, Code::UpstreamTimeout),
+        _ => (Class::Retry { after: None }, Code::UpstreamIncomplete),
+    };
+    Cause {
+        class,
+        code,
+        message: flaw.to_string(),
+        flaw: Some(flaw),
+        vendor: None,
     }
 }

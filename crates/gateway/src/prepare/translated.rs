@@ -26,7 +26,7 @@ pub(super) fn continued(
     _target: &checked::Target,
     _provider: &checked::Provider,
     ask: &Ask,
-    pieces: Vec<Bytes>,
+    pieces: &[Bytes],
 ) -> Result<Vec<Bytes>, String> {
     let whole: Vec<u8> = pieces.concat();
     let messages = match ask {

@@ -37,16 +37,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let asked = args.code.as_deref().unwrap_or_default();
-    match Code::find(asked) {
-        Some(code) => {
-            printer::data(pages::of(code));
-            ExitCode::SUCCESS
-        }
-        None => {
-            let _ = fail(&format!(
-                "no code `{asked}`\nhelp: `holdfast explain --list` prints them all"
-            ));
-            ExitCode::from(USAGE)
-        }
+    if let Some(code) = Code::find(asked) {
+        printer::data(pages::of(code));
+        ExitCode::SUCCESS
+    } else {
+        let _ = fail(&format!(
+            "no code `{asked}`\nhelp: `holdfast explain --list` prints them all"
+        ));
+        ExitCode::from(USAGE)
     }
 }

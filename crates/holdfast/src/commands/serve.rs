@@ -133,7 +133,10 @@ fn read_env() -> Result<Config, ExitCode> {
 }
 
 fn start_log(args: &Args, config: &Config) {
-    let level = args.log.as_deref().unwrap_or(config.log.level.name());
+    let level = args
+        .log
+        .as_deref()
+        .unwrap_or_else(|| config.log.level.name());
     holdfast_telemetry::log::start(
         level,
         config.log.format == LogFormat::Json,
@@ -164,11 +167,12 @@ fn wait(handle: &Handle, args: &Args, watched: Option<Watch>) -> std::io::Result
                 _ = hangup.recv() => {}
                 () = changed => {}
             }
-            match &mut watch {
-                Some(watch) => watch.reload(handle, &args.listen),
-                None => tracing::info!(
+            if let Some(watch) = &mut watch {
+                watch.reload(handle, &args.listen);
+            } else {
+                tracing::info!(
                     "nothing to reload: the configuration was made from the environment"
-                ),
+                );
             }
         }
     })

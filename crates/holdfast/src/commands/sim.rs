@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Print every fault with its meaning and end
     #[arg(long)]
     list: bool,
+    /// As JSON
+    #[arg(long, requires = "list")]
+    json: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -57,7 +60,13 @@ Examples:
 
 pub(crate) fn run(args: Args) -> ExitCode {
     if args.list {
-        printer::data(&holdfast_sim::list());
+        let list = if args.json {
+            serde_json::to_string(&holdfast_sim::faults())
+                .expect("invariant: a list of texts is JSON")
+        } else {
+            holdfast_sim::list()
+        };
+        printer::data(&list);
         return ExitCode::SUCCESS;
     }
     let options = Options {

@@ -18,7 +18,7 @@ use crate::commands::fail;
 use crate::printer;
 
 /// A probe takes no longer than this, whatever the route's deadline.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) fn run(config: &Config) -> ExitCode {
     let (probes, skipped) = probes(config);
