@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{check, explain, init, serve, sim};
+use commands::{check, demo, explain, init, serve, sim};
 
 // Thousands of small buffers of many lifetimes: jemalloc keeps the memory of long streams low.
 #[global_allocator]
@@ -40,6 +40,8 @@ enum Command {
     Check(check::Args),
     /// Run simulated vendors with scripted faults
     Sim(sim::Args),
+    /// Play a vendor's outage and compare: straight to the vendor, and through Holdfast
+    Demo(demo::Args),
     /// Say what an error code means and what to do
     Explain(explain::Args),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Sim(args) => sim::run(args),
+        Command::Demo(args) => demo::run(&args),
         Command::Explain(args) => explain::run(&args),
     }
 }
