@@ -131,7 +131,8 @@ fn show(args: &Args, plan: &Plan, stage: &Stage, board: &Board) {
         timeline::LEGEND,
         table::sentence(board),
     ));
-    for broken in &board.broken {
+    let is_broken = |failed: &&load::Failed| failed.outcome.is_broken_promise();
+    for broken in board.failed.iter().filter(is_broken) {
         printer::error(&format!(
             "broken promise: {:#}",
             report::example(stage, broken)

@@ -15,7 +15,7 @@ use super::verdict::{Outcome, judge};
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 /// How often the progress is shown.
 const SHOWN: Duration = Duration::from_millis(200);
-/// As many broken promises are kept for the report.
+/// As many answers that are not whole are kept for the report.
 const EXAMPLES: usize = 20;
 
 /// The two ways to ask.
@@ -25,14 +25,14 @@ pub(super) const SIDES: [&str; 2] = ["straight", "through Holdfast"];
 #[derive(Debug)]
 pub(super) struct Board {
     pub(super) tallies: [Tally; 2],
-    /// The first answers through Holdfast that are half, silent or hung.
-    pub(super) broken: Vec<Broken>,
+    /// The first answers through Holdfast that are not whole; broken promises push out told errors.
+    pub(super) failed: Vec<Failed>,
     pub(super) elapsed: Duration,
 }
 
-/// A promise that Holdfast broke.
+/// An answer through Holdfast that is not whole.
 #[derive(Debug)]
-pub(super) struct Broken {
+pub(super) struct Failed {
     pub(super) ask: Ask,
     pub(super) outcome: Outcome,
     pub(super) answer: Answer,
@@ -52,7 +52,7 @@ pub(super) async fn play(
 ) -> Board {
     let mut board = Board {
         tallies: [Tally::new(), Tally::new()],
-        broken: Vec::new(),
+        failed: Vec::new(),
         elapsed: Duration::ZERO,
     };
     let began = Instant::now();
@@ -97,12 +97,15 @@ impl Board {
         let outcome = judge(&ask, &answer.held, answer.end);
         let share = f64::from(ask.number) / f64::from(plan.count());
         self.tallies[side].count(share, outcome, answer.end, answer.took);
-        if side == 1 && outcome.is_broken_promise() && self.broken.len() < EXAMPLES {
-            self.broken.push(Broken {
+        if side == 1 && outcome != Outcome::Whole {
+            self.failed.push(Failed {
                 ask,
                 outcome,
                 answer,
             });
+            self.failed
+                .sort_by_key(|failed| !failed.outcome.is_broken_promise());
+            self.failed.truncate(EXAMPLES);
         }
     }
 

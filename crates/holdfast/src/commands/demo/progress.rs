@@ -12,6 +12,10 @@ use crate::printer;
 /// Between two plain lines.
 const PLAIN: Duration = Duration::from_secs(6);
 
+/// A line that is too wide for the terminal is cut there: wrapped, it would be two lines to draw over.
+const UNWRAPPED: &str = "\x1b[?7l";
+const WRAPPED: &str = "\x1b[?7h";
+
 /// Where progress goes.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -42,7 +46,7 @@ impl Progress {
                 timeline(&self.phases, &board.tallies, ink),
                 counts(board)
             );
-            printer::data(&self.over(&text));
+            printer::data(&(UNWRAPPED.to_owned() + &self.over(&text) + WRAPPED));
         } else if board.elapsed >= self.next_plain {
             self.next_plain += PLAIN;
             let sides = SIDES.iter().zip(&board.tallies);
@@ -143,7 +147,7 @@ mod tests {
     fn every_count_is_shown() {
         let board = Board {
             tallies: [Tally::new(), Tally::new()],
-            broken: Vec::new(),
+            failed: Vec::new(),
             elapsed: Duration::ZERO,
         };
         assert_eq!(

@@ -1,8 +1,8 @@
-//! The result as JSON, and every broken promise with what is needed to find out why.
+//! The result as JSON, and what is needed to find out why an answer through Holdfast failed.
 
 use serde_json::{Value, json};
 
-use super::load::{Board, Broken};
+use super::load::{Board, Failed};
 use super::plan::Plan;
 use super::stage::{SCENARIO, Stage};
 use super::tally::{SLOTS, Slot, Tally};
@@ -10,11 +10,7 @@ use super::verdict::{Outcome, Told};
 
 /// The whole result.
 pub(super) fn report(plan: &Plan, stage: &Stage, board: &Board) -> Value {
-    let broken: Vec<_> = board
-        .broken
-        .iter()
-        .map(|broken| example(stage, broken))
-        .collect();
+    let failed = board.failed.iter().map(|failed| example(stage, failed));
     json!({
         "scenario": SCENARIO,
         "seed": plan.seed,
@@ -25,17 +21,17 @@ pub(super) fn report(plan: &Plan, stage: &Stage, board: &Board) -> Value {
         "straight": side(&board.tallies[0]),
         "holdfast": side(&board.tallies[1]),
         "kept": board.is_kept(),
-        "broken": broken,
+        "failed": failed.collect::<Vec<_>>(),
     })
 }
 
-/// An answer through Holdfast that is half, silent or hung: the call, what came, and the ledger.
-pub(super) fn example(stage: &Stage, broken: &Broken) -> Value {
-    let Broken {
+/// An answer through Holdfast that is not whole: the call, what came, and the ledger.
+pub(super) fn example(stage: &Stage, failed: &Failed) -> Value {
+    let Failed {
         ask,
         outcome,
         answer,
-    } = broken;
+    } = failed;
     let ledger = answer.exchange.as_deref().and_then(|id| stage.ledger(id));
     let calls: Vec<_> = answer
         .held

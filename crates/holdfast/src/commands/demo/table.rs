@@ -42,22 +42,14 @@ told    an explicit error                        silent  success with nothing, o
                                                  hung    nothing new within the client's patience
 ";
 
-/// The result in one sentence.
+/// The result in one sentence, on two lines.
 pub(super) fn sentence(board: &Board) -> String {
     let [straight, through] = &board.tallies;
-    let left = format!(
-        "Straight to the failing vendor, {} of {} programs were left with half an answer, a wrong one or none, without an error",
-        grouped(straight.broken_promises()),
-        grouped(straight.asked),
-    );
+    let whole = grouped(through.of(Outcome::Whole));
     let right = match (through.broken_promises(), through.of(Outcome::Told)) {
-        (0, 0) => format!(
-            "through Holdfast not one: all {} answers are whole",
-            grouped(through.of(Outcome::Whole))
-        ),
+        (0, 0) => format!("not one through Holdfast: all {whole} answers are whole"),
         (0, told) => format!(
-            "through Holdfast not one: {} answers are whole and {} calls got an explicit error",
-            grouped(through.of(Outcome::Whole)),
+            "not one through Holdfast: {whole} answers are whole, and {} ended in an explicit error",
             grouped(told)
         ),
         (broken, _) => format!(
@@ -65,7 +57,12 @@ pub(super) fn sentence(board: &Board) -> String {
             grouped(broken)
         ),
     };
-    format!("{left}; {right}.\n")
+    format!(
+        "Straight to the failing vendor, {} of {} calls left their program with half an answer, a wrong one or none,\n\
+         and without an error; {right}.\n",
+        grouped(straight.broken_promises()),
+        grouped(straight.asked),
+    )
 }
 
 /// A number with commas between its thousands.
@@ -116,7 +113,7 @@ mod tests {
                 ]),
                 fill(through),
             ],
-            broken: Vec::new(),
+            failed: Vec::new(),
             elapsed: Duration::ZERO,
         }
     }
@@ -141,13 +138,13 @@ mod tests {
     #[test]
     fn the_sentence_says_what_happened() {
         let whole = sentence(&board(&[(Outcome::Whole, 4)]));
-        assert!(whole.contains("4 of 1,204 programs"), "{whole}");
+        assert!(whole.contains("4 of 1,204 calls"), "{whole}");
         assert!(
-            whole.contains("not one: all 4 answers are whole"),
+            whole.contains("not one through Holdfast: all 4 answers are whole"),
             "{whole}"
         );
         let told = sentence(&board(&[(Outcome::Whole, 4), (Outcome::Told, 2)]));
-        assert!(told.contains("2 calls got an explicit error"), "{told}");
+        assert!(told.contains("and 2 ended in an explicit error"), "{told}");
         let broken = sentence(&board(&[(Outcome::Silent, 1)]));
         assert!(broken.contains("1 were too, and that is a bug"), "{broken}");
     }
