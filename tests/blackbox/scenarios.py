@@ -196,12 +196,14 @@ class Bench:
     # === Turns ===
 
     def a_paused_turn_is_finished_inside(self):
+        # Only the vendor's own tools pause a turn.
+        tools = [{"type": "web_search_20260209", "name": "web_search"}]
         for delivery in cells.DELIVERIES:
             self.reset()
-            _, events = self.stream("anthropic", "hi [[seed:6 words:40 pause]]", delivery)
+            _, events = self.stream("anthropic", "hi [[seed:6 words:40 pause]]", delivery, tools=tools)
             assert b"pause_turn" not in events, "the pause was handed on"
             assert ask.sealed(text_in("anthropic", events)), f"{delivery}: {text_in('anthropic', events)!r}"
-        status, _, answer = rig.ask(self.gateway.port, "POST", MESSAGES, body_of("anthropic", "hi [[seed:6 words:40 pause]]"))
+        status, _, answer = rig.ask(self.gateway.port, "POST", MESSAGES, body_of("anthropic", "hi [[seed:6 words:40 pause]]", tools=tools))
         content = json.loads(answer)["content"]
         assert status == 200 and ask.sealed("".join(block.get("text", "") for block in content)), answer[:400]
 

@@ -11,6 +11,7 @@ mod clock;
 mod count;
 mod drive;
 mod emit;
+mod framing;
 mod health;
 mod ledger;
 mod listen;

@@ -24,11 +24,14 @@ use crate::admit::admit;
 use crate::count;
 use crate::drive::Drive;
 use crate::emit::{self, Reply, respond};
+use crate::framing::Watched;
 use crate::meta;
 use crate::worker::Worker;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
+/// How often a half-sent preface is looked at again.
+const PREFACE_POLL: Duration = Duration::from_millis(10);
 /// How long the accept loop rests when the process has no descriptor left.
 const BREATHER: Duration = Duration::from_millis(50);
 
@@ -131,7 +134,8 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
         if seen == start.len() {
             return Ok(true);
         }
-        tokio::task::yield_now().await;
+        // The socket stays readable while the rest is on its way.
+        tokio::time::sleep(PREFACE_POLL).await;
     }
 }
 
@@ -145,7 +149,11 @@ async fn serve_http1(
         let limits = &snapshot.config.limits;
         (limits.header_bytes, limits.headers, limits.header_timeout)
     };
-    let service = service_fn(move |request| handle(worker.clone(), request));
+    let (stream, length) = Watched::new(stream);
+    let service = service_fn(move |request| {
+        let length_told = length.was_told();
+        handle(worker.clone(), request, length_told)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
@@ -166,7 +174,7 @@ async fn serve_http2(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error> {
     let header_bytes = worker.shared.snapshot.load().config.limits.header_bytes;
-    let service = service_fn(move |request| handle(worker.clone(), request));
+    let service = service_fn(move |request| handle(worker.clone(), request, false));
     let connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
@@ -195,9 +203,14 @@ where
 async fn handle(
     worker: Rc<Worker>,
     request: Request<Incoming>,
+    length_told: bool,
 ) -> Result<Response<Reply>, Infallible> {
     let dialect = dialect_of(&request);
-    let response = match route(&worker, dialect, request).await {
+    let answered = match check_framing(request.headers(), length_told) {
+        Ok(()) => route(&worker, dialect, request).await,
+        Err(fault) => Err(fault),
+    };
+    let response = match answered {
         Ok(response) => response,
         Err(fault) => {
             let id = uuid::Uuid::now_v7().simple().to_string();
@@ -238,7 +251,6 @@ async fn route(
     dialect: Dialect,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Fault> {
-    check_framing(request.headers())?;
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     match (path.as_str(), method) {
@@ -289,9 +301,8 @@ fn unknown_path(path: &str, method: &Method) -> Fault {
 
 /// A length and a transfer coding together are how requests are smuggled past a proxy (RFC 9112,
 /// 6.1): refused, never repaired.
-fn check_framing(headers: &HeaderMap) -> Result<(), Fault> {
-    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
-    if lengths > 1 || (lengths == 1 && headers.contains_key(header::TRANSFER_ENCODING)) {
+fn check_framing(headers: &HeaderMap, length_told: bool) -> Result<(), Fault> {
+    if length_told && headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(Fault::new(
             Code::InvalidRequest,
             "`Content-Length` and `Transfer-Encoding` contradict",

@@ -89,7 +89,9 @@ pub(crate) fn make(ask: &Ask, serial: u64) -> Answer {
 }
 
 fn calls_tools(ask: &Ask) -> bool {
-    let may = ask.turn == Turn::Question && !ask.tools.is_empty();
+    // The text before the calls was cut: after its rest come the calls.
+    let before_calls = ask.markers.say && matches!(ask.turn, Turn::Continue(_));
+    let may = (ask.turn == Turn::Question || before_calls) && !ask.tools.is_empty();
     match ask.choice {
         Choice::Forbidden => false,
         Choice::Any | Choice::Named(_) => may,
@@ -99,9 +101,14 @@ fn calls_tools(ask: &Ask) -> bool {
 
 fn tool_answer(ask: &Ask) -> (Vec<Block>, Stop) {
     let mut blocks = Vec::new();
-    if ask.markers.say {
+    let said = match &ask.turn {
+        Turn::Continue(prefix) => resume(&ask.full_text(), prefix, ask.markers.overlap),
+        _ if ask.markers.say => ask.full_text(),
+        _ => String::new(),
+    };
+    if !said.is_empty() {
         blocks.push(Block::Text {
-            pieces: text::tokens(&ask.full_text()),
+            pieces: text::tokens(&said),
         });
     }
     let wanted = match &ask.choice {

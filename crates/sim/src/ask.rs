@@ -303,7 +303,7 @@ fn continuation(turns: &[&Said]) -> Option<(Markers, Turn)> {
     }
     let markers = Markers::read(question(before));
     let full = text::make_text(markers.seed, markers.words);
-    (full.starts_with(&partial.text) && full.len() > partial.text.len())
+    full.starts_with(&partial.text)
         .then(|| (markers, Turn::Continue(partial.text.clone())))
 }
 

@@ -11,10 +11,18 @@ use crate::time::Time;
 
 impl Exchange {
     pub(super) fn choose(&mut self, now: Time, health: &mut impl Health) {
-        if let Some(target) = self.resume_on.take()
-            && let Leave::Go { probe } = health.admit(target, now, false)
-        {
-            return self.send(target, probe, now);
+        if let Some(target) = self.resume_on.take() {
+            if let Leave::Go { probe } = health.admit(target, now, false) {
+                return self.send(target, probe, now);
+            }
+            if self.show.is_content_shown() {
+                let fault = Fault::new(
+                    Code::BreakerOpen,
+                    "the target of a paused turn failed meanwhile and is not asked for now",
+                );
+                return self.finish(Outcome::Told(fault), None, now);
+            }
+            self.forget_pauses();
         }
         let next = self
             .plan
@@ -30,6 +38,7 @@ impl Exchange {
         let facts = self.setup.targets[target];
         let wishes = self.setup.wishes;
         let policy = &self.setup.policy;
+        let ask = self.ask();
         let attempt = u32::try_from(self.record.attempts.len()).unwrap_or(u32::MAX);
         let stream = wishes.stream || facts.streams_plain_calls;
         let begin = Begin {
@@ -40,13 +49,15 @@ impl Exchange {
             asked_stream: stream,
             // A plain caller's body is made of the frames; a paused turn is read again.
             keep: !wishes.stream || wishes.pausable,
-            empty_is_whole: policy.empty_is_whole || wishes.after_tools,
+            // What was cut may have been all but complete: nothing more to say is an answer.
+            empty_is_whole: policy.empty_is_whole
+                || wishes.after_tools
+                || matches!(ask, Ask::Continue { .. }),
             answer_limit: policy.answer_limit,
             event_limit: policy.event_limit,
         };
         self.leg = Some(Leg::new(&begin, now));
         self.state = State::Running;
-        let ask = self.ask();
         self.actions.push_back(Action::Send(Send {
             attempt,
             target,
@@ -80,6 +91,10 @@ impl Exchange {
             self.show.begin_raw();
         } else {
             let continues = self.paused_messages.is_empty() && !self.show.text().is_empty();
+            if continues {
+                self.show
+                    .comment("holdfast: joined; the vendor broke off and another call goes on");
+            }
             self.show
                 .begin_written(self.writer_options(same && first), continues);
         }

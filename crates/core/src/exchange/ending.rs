@@ -7,7 +7,7 @@ use holdfast_wire::answer::Answer;
 use holdfast_wire::fold::Fold;
 use holdfast_wire::turn::{Dialect, Event, Stop, StopKind, Usage};
 
-use super::leg::{Cause, Ended, Kept, Leg};
+use super::leg::{self, Cause, Ended, Kept, Leg};
 use super::record::{AttemptRecord, verdict_name};
 use super::speech::{self, Reader};
 use super::{Action, Exchange, Outcome, State};
@@ -32,7 +32,11 @@ impl Exchange {
         match ended {
             Ended::Judged(verdict) => {
                 self.book(&leg, Some(&verdict), None, now);
-                self.judged(leg, verdict, now);
+                if verdict == Verdict::Paused {
+                    self.paused(leg, now, dice());
+                } else {
+                    self.judged(leg, verdict, now);
+                }
             }
             Ended::Failed(cause) => {
                 self.book(&leg, None, Some(&cause), now);
@@ -71,10 +75,6 @@ impl Exchange {
     }
 
     fn judged(&mut self, mut leg: Leg, verdict: Verdict, now: Time) {
-        if verdict == Verdict::Paused && self.pause(&mut leg) {
-            self.take_released(now);
-            return;
-        }
         let asks_next =
             verdict == Verdict::Refused && self.setup.policy.on_refusal == OnRefusal::Next;
         if asks_next && !self.show.is_content_shown() && self.plan.has_fresh(&self.setup.targets) {
@@ -130,14 +130,16 @@ impl Exchange {
             .map_err(|why| why.to_string())
     }
 
-    /// Sends a paused turn back; `false` = it can't be, and is delivered as the pause that it is.
-    fn pause(&mut self, leg: &mut Leg) -> bool {
+    /// Sends a paused turn back. One that can't be, or that never ends, is not an answer: callers
+    /// take it for one.
+    fn paused(&mut self, mut leg: Leg, now: Time, dice: u64) {
         let resumed = u32::try_from(self.paused_messages.len()).unwrap_or(u32::MAX);
         let can = leg.facts.dialect == Dialect::Anthropic
             && (self.setup.wishes.pausable || !self.setup.wishes.stream)
             && resumed < self.setup.policy.max_continuations;
         if !can {
-            return false;
+            let cause = leg::broken(Flaw::NeverFinished);
+            return self.failed(&leg, cause, now, dice);
         }
         let kept = [(leg.facts.dialect, leg.take_kept())];
         let answer = put_together(&kept);
@@ -145,13 +147,22 @@ impl Exchange {
             .push(holdfast_wire::anthropic::body::assistant_message(&answer).into());
         self.paused.extend(kept);
         self.show.release_for_next_leg();
+        self.take_released(now);
         self.resume_on = Some(leg.target);
         self.state = State::Choosing;
-        true
+    }
+
+    /// Nothing of the paused turns was shown: the next ask is the first one again.
+    pub(super) fn forget_pauses(&mut self) {
+        self.paused.clear();
+        self.paused_messages.clear();
     }
 
     fn failed(&mut self, leg: &Leg, cause: Cause, now: Time, dice: u64) {
         self.show.drop_waiting();
+        if !self.show.is_content_shown() {
+            self.forget_pauses();
+        }
         let is_final = match cause.class {
             Class::Retry { after } | Class::Slow { after } => {
                 let retry = self.plan.asked(leg.target).saturating_sub(1);

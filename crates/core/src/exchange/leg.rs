@@ -461,7 +461,8 @@ fn code_of(class: Class, otherwise: Code) -> Code {
     }
 }
 
-fn broken(flaw: Flaw) -> Cause {
+/// What an answer with this flaw is to the plan.
+pub(super) fn broken(flaw: Flaw) -> Cause {
     let (class, code) = match &flaw {
         Flaw::VendorError {
             kind,

@@ -204,7 +204,9 @@ impl Show {
     /// The leg paused: what waits is shown, but for its end, which the next leg gives.
     pub(super) fn release_for_next_leg(&mut self) {
         self.waiting.retain(|piece| !piece.terminal);
-        self.release();
+        if self.delivery != Delivery::Whole {
+            self.release();
+        }
         self.collect_losses();
     }
 

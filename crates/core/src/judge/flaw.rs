@@ -41,6 +41,8 @@ pub enum Flaw {
     Encoding(String),
     /// No token in time.
     Stalled { phase: &'static str },
+    /// The turn paused and could not be gone on with.
+    NeverFinished,
     /// A single event or the held answer is over its limit.
     TooLarge { limit: usize },
 }
@@ -73,6 +75,7 @@ impl Flaw {
             Self::Transport(_) => "transport",
             Self::Encoding(_) => "encoding",
             Self::Stalled { .. } => "stalled",
+            Self::NeverFinished => "never_finished",
             Self::TooLarge { .. } => "too_large",
         }
     }
@@ -101,6 +104,7 @@ impl fmt::Display for Flaw {
                 "the answer came in the coding `{coding}`, which was not asked for"
             ),
             Self::Stalled { phase } => write!(f, "the vendor went silent ({phase})"),
+            Self::NeverFinished => f.write_str("the turn paused and was not finished"),
             Self::TooLarge { limit } => write!(f, "the answer is over the limit of {limit} bytes"),
         }
     }
