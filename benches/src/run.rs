@@ -1,6 +1,242 @@
-//! Placeholder while the parts are tried.
+//! All proxies in one run, round by round, and the tables.
+//!
+//! Each round measures every row once, beginning with another row each time, so that what else the
+//! computer does falls on all of them. Of the rounds the median counts; least and most are shown.
+
+mod process;
+mod rows;
+mod table;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use self::process::{Client, Server, free_port, pause};
+use self::rows::{COST, Place, Row, STREAMS};
+use self::table::{Samples, percentile, ratio};
+use crate::Error;
+use crate::load::Report;
+
 #[derive(clap::Args)]
-pub(crate) struct Args {}
-pub(crate) fn main(_: &Args) -> Result<(), crate::Error> {
+pub(crate) struct Args {
+    /// The gateway's release binary.
+    #[arg(long)]
+    holdfast: PathBuf,
+    #[arg(long, default_value = "/usr/sbin/nginx")]
+    nginx: PathBuf,
+    /// An empty directory for configurations and logs.
+    #[arg(long)]
+    directory: PathBuf,
+    /// A minute instead of several: rough numbers.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How much is asked in each step.
+struct Sizes {
+    rounds: usize,
+    /// On each of 32 connections.
+    calls: usize,
+    /// Each of 200 tokens, on each of 200 connections.
+    streams: usize,
+    /// Open at once for the memory.
+    open: usize,
+    stream_rounds: usize,
+}
+
+const FULL: Sizes = Sizes {
+    rounds: 5,
+    calls: 1000,
+    streams: 2,
+    open: 1000,
+    stream_rounds: 3,
+};
+const QUICK: Sizes = Sizes {
+    rounds: 1,
+    calls: 300,
+    streams: 1,
+    open: 500,
+    stream_rounds: 1,
+};
+
+/// Milliseconds between the tokens of one stream where tokens are counted.
+const PACE: u64 = 20;
+const TOKENS: u64 = 200;
+/// Streams of the HTTP/2 table.
+const MANY: usize = 500;
+/// A stream without a token after this many milliseconds waits for others, not for its vendor.
+const STALLED: u64 = 1000;
+
+pub(crate) fn main(args: &Args) -> Result<(), Error> {
+    let sizes = if args.quick { QUICK } else { FULL };
+    let vendor = free_port()?;
+    let place = Place {
+        directory: args.directory.canonicalize()?,
+        holdfast: args.holdfast.canonicalize()?,
+        nginx: args.nginx.clone(),
+        vendor,
+    };
+    let mut mock = Command::new(std::env::current_exe()?);
+    mock.args(["mock", "--port", &vendor.to_string()]);
+    let _mock = Server::start(&mut mock, vendor, &place.directory.join("mock.log"))?;
+    cost_table(&place, &sizes)?;
+    streams_table(&place, &sizes)
+}
+
+/// What one row cost over the rounds.
+#[derive(Clone, Default)]
+struct Cost {
+    call: Samples,
+    token: Samples,
+    open: Samples,
+    wrong: u64,
+}
+
+fn cost_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
+    let mut costs = vec![Cost::default(); COST.len()];
+    for round in 0..sizes.rounds {
+        for turn in 0..COST.len() {
+            let which = (round + turn) % COST.len();
+            eprintln!("round {}: {}", round + 1, COST[which].name);
+            measure(COST[which], place, sizes, &mut costs[which])?;
+        }
+    }
+    let measure = &costs[0];
+    let rows: Vec<Vec<String>> = COST
+        .iter()
+        .zip(&costs)
+        .map(|(row, cost)| {
+            vec![
+                row.name.to_owned(),
+                cost.call.shown(),
+                ratio(&cost.call, &measure.call),
+                cost.token.shown(),
+                ratio(&cost.token, &measure.token),
+                cost.open.shown(),
+                ratio(&cost.open, &measure.open),
+                cost.wrong.to_string(),
+            ]
+        })
+        .collect();
+    let head = [
+        "",
+        "CPU-µs per call",
+        "to nginx",
+        "CPU-µs per token",
+        "to nginx",
+        "KiB per open stream",
+        "to nginx",
+        "wrong answers",
+    ];
+    table::print(&head, &rows);
     Ok(())
+}
+
+/// One row once: calls, streams, and in a fresh process what open streams hold.
+fn measure(row: Row, place: &Place, sizes: &Sizes, cost: &mut Cost) -> Result<(), Error> {
+    let server = row.start(place)?;
+    let calls = format!("--mode call --connections 32 --calls {}", sizes.calls);
+    let (report, cpu) = spent(&server, &calls)?;
+    cost.wrong += report.errors;
+    cost.call.push(micros(cpu) / count(report.whole));
+
+    let streams = format!(
+        "--mode stream --connections 200 --calls {} --tokens {TOKENS} --pace {PACE}",
+        sizes.streams
+    );
+    let begun = Instant::now();
+    let (report, cpu) = spent(&server, &streams)?;
+    let due = Duration::from_millis(PACE * TOKENS) * u32::try_from(sizes.streams)?;
+    if begun.elapsed() > due.mul_f64(1.5) {
+        eprintln!("  the pace was not kept: {:?} for {due:?}", begun.elapsed());
+    }
+    cost.wrong += report.errors;
+    cost.token.push(micros(cpu) / count(report.tokens));
+    drop(server);
+
+    let server = row.start(place)?;
+    let warm = "--mode stream --connections 8 --calls 4 --tokens 20";
+    cost.wrong += Client::ready(server.port, warm)?.go()?.errors;
+    let before = server.memory()?;
+    let open = sizes.open;
+    let held = format!("--mode stream --connections {open} --tokens 1000 --pace 1000 --hold");
+    let client = Client::ready(server.port, &held)?;
+    // Every stream is in its steady state, one token a second.
+    pause(Duration::from_secs(2));
+    let held = server.memory()? - before;
+    cost.wrong += client.go()?.errors;
+    cost.open.push(held / count(open as u64));
+    Ok(())
+}
+
+/// Lets a client do its work and says what CPU time the server took for it.
+fn spent(server: &Server, args: &str) -> Result<(Report, Duration), Error> {
+    let client = Client::ready(server.port, args)?;
+    let before = server.cpu()?;
+    let report = client.go()?;
+    Ok((report, server.cpu()? - before))
+}
+
+/// What many streams over the vendor's connections got.
+#[derive(Clone, Default)]
+struct Flow {
+    stalled: Samples,
+    middle: Samples,
+    slowest: Samples,
+    token: Samples,
+    wrong: u64,
+}
+
+fn streams_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
+    let mut flows = vec![Flow::default(); STREAMS.len()];
+    let args = format!("--mode stream --connections {MANY} --calls 1 --tokens 60 --pace 50");
+    for round in 0..sizes.stream_rounds {
+        for turn in 0..STREAMS.len() {
+            let which = (round + turn) % STREAMS.len();
+            eprintln!("round {}: {}", round + 1, STREAMS[which].name);
+            let server = STREAMS[which].start(place)?;
+            let (report, cpu) = spent(&server, &args)?;
+            let firsts = &report.first_token_ms;
+            let stalled = firsts.iter().filter(|first| **first > STALLED).count();
+            let flow = &mut flows[which];
+            flow.stalled.push(count(stalled as u64));
+            flow.middle.push(count(percentile(firsts, 50)));
+            flow.slowest.push(count(percentile(firsts, 100)));
+            flow.token.push(micros(cpu) / count(report.tokens));
+            flow.wrong += report.errors;
+        }
+    }
+    let rows: Vec<Vec<String>> = STREAMS
+        .iter()
+        .zip(&flows)
+        .map(|(row, flow)| {
+            vec![
+                row.name.to_owned(),
+                flow.stalled.shown(),
+                flow.middle.shown(),
+                flow.slowest.shown(),
+                flow.token.shown(),
+                flow.wrong.to_string(),
+            ]
+        })
+        .collect();
+    let head = [
+        "500 streams at once",
+        "stalled over 1 s",
+        "first token, median ms",
+        "slowest ms",
+        "CPU-µs per token",
+        "wrong answers",
+    ];
+    table::print(&head, &rows);
+    Ok(())
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
+fn count(number: u64) -> f64 {
+    number as f64
 }

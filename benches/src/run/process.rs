@@ -1,0 +1,155 @@
+//! Children that end with the run, and what the kernel says of their cost.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::load::Report;
+
+/// `USER_HZ`: the unit of `/proc/PID/stat` is a hundredth of a second on every Linux of today.
+const TICK: Duration = Duration::from_millis(10);
+/// How long a server may take until it accepts.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server in a process of its own, with all that it forked.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Starts a program and waits until something accepts on `port`. It writes to `log`.
+    pub(crate) fn start(command: &mut Command, port: u16, log: &Path) -> Result<Self, Error> {
+        let file = fs::File::create(log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()?;
+        let mut server = Self { child, port };
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = server.child.try_wait()?;
+            if ended.is_some() || begun.elapsed() > PATIENCE {
+                let said = fs::read_to_string(log)?;
+                return Err(format!("{command:?} does not accept: {said}").into());
+            }
+            pause(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// CPU time so far, user and system, of the whole tree.
+    pub(crate) fn cpu(&self) -> Result<Duration, Error> {
+        let mut ticks = 0;
+        for pid in self.tree()? {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            // The second field is the name in brackets, which may hold blanks.
+            let rest = stat.rsplit_once(") ").ok_or("an odd stat line")?.1;
+            let fields: Vec<&str> = rest.split(' ').collect();
+            ticks += fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
+        }
+        Ok(TICK * ticks)
+    }
+
+    /// KiB of memory of the whole tree, pages that are shared counted once (PSS).
+    pub(crate) fn memory(&self) -> Result<f64, Error> {
+        let mut kib = 0.0;
+        for pid in self.tree()? {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+            let amount = line.and_then(|line| line.split_whitespace().next());
+            kib += amount.ok_or("no Pss line")?.parse::<f64>()?;
+        }
+        Ok(kib)
+    }
+
+    fn tree(&self) -> Result<Vec<u32>, Error> {
+        let mut pids = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(pid) = pids.get(next) {
+            let path = format!("/proc/{pid}/task/{pid}/children");
+            for child in fs::read_to_string(path)?.split_whitespace() {
+                pids.push(child.parse()?);
+            }
+            next += 1;
+        }
+        Ok(pids)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // What it forked goes first: a killed nginx master leaves its workers behind.
+        let pids = self.tree().unwrap_or_default();
+        for pid in pids.iter().rev().map(ToString::to_string) {
+            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The load client, warm and waiting for its sign.
+pub(crate) struct Client {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Client {
+    pub(crate) fn ready(port: u16, args: &str) -> Result<Self, Error> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["load", "--port", &port.to_string()])
+            .args(args.split(' '))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take().ok_or("no stdin")?;
+        let output = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        let mut client = Self {
+            child,
+            input,
+            output,
+        };
+        let line = client.line()?;
+        if line != "ready\n" {
+            return Err(format!("the client is not ready: {line}").into());
+        }
+        Ok(client)
+    }
+
+    /// Gives the sign and waits for the report.
+    pub(crate) fn go(mut self) -> Result<Report, Error> {
+        self.input.write_all(b"\n")?;
+        let report: Report = serde_json::from_str(&self.line()?)?;
+        self.child.wait()?;
+        if report.errors > 0 {
+            eprintln!(
+                "  {} of {} answers wrong, the first: {}",
+                report.errors,
+                report.errors + report.whole,
+                report.first_error.as_deref().unwrap_or_default()
+            );
+        }
+        Ok(report)
+    }
+
+    fn line(&mut self) -> Result<String, Error> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(line)
+    }
+}
+
+/// A port that nobody has now.
+pub(crate) fn free_port() -> Result<u16, Error> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,54 @@
+//! Medians, their spread, and tables of them in Markdown.
+
+/// What several rounds said of one number.
+#[derive(Clone, Default)]
+pub(crate) struct Samples(Vec<f64>);
+
+impl Samples {
+    pub(crate) fn push(&mut self, value: f64) {
+        self.0.push(value);
+        self.0.sort_by(f64::total_cmp);
+    }
+
+    /// The middle one; of an even number the lower of the two.
+    pub(crate) fn median(&self) -> f64 {
+        let middle = self.0.len().saturating_sub(1) / 2;
+        self.0.get(middle).copied().unwrap_or(f64::NAN)
+    }
+
+    /// The median, and in brackets the least and the most.
+    pub(crate) fn shown(&self) -> String {
+        let median = self.median();
+        match (self.0.first(), self.0.last()) {
+            (Some(least), Some(most)) if self.0.len() > 1 => {
+                format!("{median:.1} ({least:.1}-{most:.1})")
+            }
+            _ => format!("{median:.1}"),
+        }
+    }
+}
+
+/// A number of the kind that is shown beside its measure: `1.9x`.
+pub(crate) fn ratio(value: &Samples, measure: &Samples) -> String {
+    format!("{:.2}x", value.median() / measure.median())
+}
+
+/// Prints a Markdown table.
+pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
+    println!("| {} |", head.join(" | "));
+    let rules = head.iter().enumerate().map(|(column, _)| {
+        let first = column == 0;
+        if first { "---" } else { "---:" }
+    });
+    println!("| {} |", rules.collect::<Vec<_>>().join(" | "));
+    for row in rows {
+        println!("| {} |", row.join(" | "));
+    }
+    println!();
+}
+
+/// The value that this share of the sorted values does not exceed.
+pub(crate) fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(last * percent / 100).copied().unwrap_or(0)
+}
