@@ -41,8 +41,8 @@ pub(super) fn lines(holdfast: SocketAddr, behind: [SocketAddr; 2]) -> String {
         curl(holdfast, &plain, plain.model()),
     );
     try_it(
-        "what Holdfast did for the last of them (`holdfast sim --list` has every fault)",
-        format!("curl -s http://{holdfast}/holdfast/exchanges"),
+        "what Holdfast did for the last one (`holdfast sim --list` has every fault)",
+        format!("curl -s http://{holdfast}/holdfast/exchanges | head -c 600"),
     );
     text
 }
