@@ -152,3 +152,6 @@ fn raised(raised: Raised) -> End {
 async fn within<T>(deadline: Instant, future: impl Future<Output = T>) -> Result<T, End> {
     timeout_at(deadline, future).await.map_err(|_| End::Stalled)
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,40 @@ async fn bind_vendors() -> Result<Vendors, Error> {
         south: bind("south").await?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::demo::client::call;
+    use crate::commands::demo::plan::{Ask, Dialect};
+    use crate::commands::demo::verdict::{Outcome, judge};
+
+    #[tokio::test]
+    async fn everything_is_whole_on_both_sides_before_the_outage() {
+        let stage = Stage::start(1, Duration::from_secs(36)).unwrap();
+        for side in [stage.straight(), stage.holdfast()] {
+            for dialect in [Dialect::Anthropic, Dialect::OpenAi] {
+                for stream in [true, false] {
+                    for ask in [Ask::text(dialect, stream), Ask::tools(dialect, stream)] {
+                        let answer = call(side, &ask, Duration::from_secs(60)).await;
+                        let outcome = judge(&ask, &answer.held, answer.end);
+                        assert_eq!(outcome, Outcome::Whole, "{ask:?}: {answer:?}");
+                    }
+                }
+            }
+        }
+        assert_eq!(stage.vendor_calls(), [8, 8]);
+        stage.end();
+    }
+
+    #[test]
+    fn the_phases_fill_the_length_that_was_asked_for() {
+        let stage = Stage::start(1, Duration::from_secs(36)).unwrap();
+        let phases = stage.phases();
+        let names: Vec<_> = phases.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["healthy", "outage", "recovery"]);
+        let length: Duration = phases.iter().map(|(_, lasts)| *lasts).sum();
+        assert_eq!(length.as_millis(), 36_000);
+        stage.end();
+    }
+}
