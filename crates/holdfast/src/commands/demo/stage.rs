@@ -209,16 +209,21 @@ mod tests {
     #[tokio::test]
     async fn everything_is_whole_on_both_sides_before_the_outage() {
         let stage = Stage::start(1, Duration::from_secs(36)).unwrap();
+        let mut calls = tokio::task::JoinSet::new();
         for side in [stage.straight(), stage.holdfast()] {
             for dialect in [Dialect::Anthropic, Dialect::OpenAi] {
                 for stream in [true, false] {
                     for ask in [Ask::text(dialect, stream), Ask::tools(dialect, stream)] {
-                        let answer = call(side, &ask, Duration::from_secs(60)).await;
-                        let outcome = judge(&ask, &answer.held, answer.end);
-                        assert_eq!(outcome, Outcome::Whole, "{ask:?}: {answer:?}");
+                        let patience = Duration::from_mins(1);
+                        calls.spawn(async move { (ask, call(side, &ask, patience).await) });
                     }
                 }
             }
+        }
+        while let Some(ended) = calls.join_next().await {
+            let (ask, answer) = ended.unwrap();
+            let outcome = judge(&ask, &answer.held, answer.end);
+            assert_eq!(outcome, Outcome::Whole, "{ask:?}: {answer:?}");
         }
         assert_eq!(stage.vendor_calls(), [8, 8]);
         stage.end();

@@ -8,6 +8,8 @@ use super::*;
 use crate::commands::demo::plan::Dialect;
 use crate::commands::demo::verdict::{Outcome, judge};
 
+/// Longer than any answer takes here.
+const LONG: Duration = Duration::from_mins(1);
 const STREAM: bool = true;
 const PLAIN: bool = false;
 const DIALECTS: [Dialect; 2] = [Dialect::Anthropic, Dialect::OpenAi];
@@ -47,7 +49,7 @@ async fn texts_are_classified_by_what_a_program_holds() {
     for dialect in DIALECTS {
         for (fault, stream, expected) in table {
             let ask = Ask::text(dialect, stream);
-            let found = outcome(fault, &ask, Duration::from_secs(60)).await;
+            let found = outcome(fault, &ask, LONG).await;
             assert_eq!(found, expected, "{fault}, {dialect:?}, stream: {stream}");
         }
     }
@@ -65,7 +67,7 @@ async fn tool_calls_are_classified_by_what_would_be_run() {
     for dialect in DIALECTS {
         for (fault, stream, expected) in table {
             let ask = Ask::tools(dialect, stream);
-            let found = outcome(fault, &ask, Duration::from_secs(60)).await;
+            let found = outcome(fault, &ask, LONG).await;
             assert_eq!(found, expected, "{fault}, {dialect:?}, stream: {stream}");
         }
     }
