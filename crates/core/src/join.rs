@@ -99,7 +99,8 @@ impl Seam {
     }
 }
 
-/// The length of the longest start of `next` with which `tail` ends.
+/// The length of the longest start of `next` with which `tail` ends: a repetition that is too long
+/// to be chance, or the gap between two words.
 fn overlap(tail: &str, next: &str) -> usize {
     let most = tail.len().min(next.len());
     (MIN_OVERLAP..=most)
@@ -110,6 +111,15 @@ fn overlap(tail: &str, next: &str) -> usize {
                 && begins_word(tail, tail.len() - length)
                 && tail.ends_with(&next[..length])
         })
+        .unwrap_or_else(|| gap(tail, next))
+}
+
+/// As [`overlap`], for white space alone.
+fn gap(tail: &str, next: &str) -> usize {
+    let leading = next.len() - next.trim_start().len();
+    (1..=leading)
+        .rev()
+        .find(|&length| next.is_char_boundary(length) && tail.ends_with(&next[..length]))
         .unwrap_or(0)
 }
 
@@ -163,6 +173,13 @@ mod tests {
             seam("", &["The quick brown fox jumps over the lazy dog."]),
             whole
         );
+    }
+
+    #[test]
+    fn a_gap_is_shown_once() {
+        assert_eq!(seam("one ", &[" two"]), "one two");
+        assert_eq!(seam("one.\n\n", &["\n", "\nTwo"]), "one.\n\nTwo");
+        assert_eq!(seam("one\n", &["    two"]), "one\n    two");
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(crate) struct Spans {
     pub(crate) model: Range<usize>,
     pub(crate) stream: Option<Range<usize>>,
     pub(crate) stream_options: Option<Range<usize>>,
+    /// The caller's limits of the answer, and their values.
+    pub(crate) max_tokens: Vec<(Range<usize>, u64)>,
 }
 
 /// Takes a call in; the fault is to be told in `dialect`.
@@ -379,5 +381,16 @@ fn spans(body: &Bytes, envelope: &Envelope<'_>) -> Spans {
         model: span("model").unwrap_or_default(),
         stream: span("stream"),
         stream_options: span("stream_options"),
+        max_tokens: ["max_tokens", "max_completion_tokens"]
+            .iter()
+            .filter_map(|name| {
+                let span = span(name)?;
+                let value = std::str::from_utf8(&body[span.clone()])
+                    .ok()?
+                    .parse()
+                    .ok()?;
+                Some((span, value))
+            })
+            .collect(),
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn prepare_at(call: &Call, send: &Send, path: &str) -> Result<Prepare
     let target = &route.targets[call.targets[send.target]];
     let provider = call.snapshot.config.provider(target);
     let same = provider.dialect == call.wishes.dialect;
+    check_parts(&call.body, target)?;
     let (pieces, losses) = if same {
         (own_bytes(call, target, provider, send)?, Vec::new())
     } else {
@@ -47,6 +48,31 @@ pub(crate) fn prepare_at(call: &Call, send: &Send, path: &str) -> Result<Prepare
         .body(body)
         .map_err(|error| format!("the request can't be written: {error}"))?;
     Ok(Prepared { request, losses })
+}
+
+/// A target that can't see what the caller shows would answer something else.
+fn check_parts(body: &[u8], target: &checked::Target) -> Result<(), String> {
+    let takes = [
+        (target.images, "images", ["image", "image_url"]),
+        (target.documents, "documents", ["document", "file"]),
+    ];
+    for (takes, what, kinds) in takes {
+        if !takes && kinds.iter().any(|kind| has_part(body, kind)) {
+            return Err(format!("the target takes no {what}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `"type":"<kind>"` stands somewhere. Inside a text it would stand with escaped quotes.
+fn has_part(body: &[u8], kind: &str) -> bool {
+    let token = format!("\"{kind}\"");
+    memchr::memmem::find_iter(body, &token).any(|at| {
+        let before = body[..at].trim_ascii_end();
+        before
+            .strip_suffix(b":")
+            .is_some_and(|before| before.trim_ascii_end().ends_with(b"\"type\""))
+    })
 }
 
 fn own_bytes(
@@ -64,7 +90,12 @@ fn own_bytes(
     );
     match &send.ask {
         Ask::Original => Ok(splice(&call.body, edits)),
-        ask => translated::continued(call, target, provider, ask, &splice(&call.body, edits)),
+        ask => {
+            let body = splice(&call.body, edits).concat();
+            let depth = call.snapshot.config.limits.json_depth;
+            let body = translated::continued(target.prefill, ask, &body, depth)?;
+            Ok(vec![body.into()])
+        }
     }
 }
 
@@ -98,6 +129,10 @@ fn edits(
                 )),
             }
         }
+    }
+    if let Some(most) = target.max_output_tokens {
+        let over = spans.max_tokens.iter().filter(|(_, wish)| *wish > most);
+        edits.extend(over.map(|(span, _)| (span.clone(), most.to_string().into())));
     }
     edits.sort_by_key(|(span, _)| span.start);
     edits
@@ -254,5 +289,24 @@ fn authenticate(
             headers.insert(name, value);
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_from_words() {
+        assert!(has_part(br#"{"type" : "image", "source": {}}"#, "image"));
+        assert!(!has_part(
+            br#"{"type":"text","text":"\"type\":\"image\""}"#,
+            "image"
+        ));
+        assert!(!has_part(
+            br#"{"kind":"image","file":{"type":"text"}}"#,
+            "image"
+        ));
+        assert!(!has_part(br#"{"file":{"type":"text"}}"#, "file"));
     }
 }

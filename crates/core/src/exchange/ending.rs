@@ -160,6 +160,8 @@ impl Exchange {
 
     fn failed(&mut self, leg: &Leg, cause: Cause, now: Time, dice: u64) {
         self.show.drop_waiting();
+        // Refused was what we made of the caller's request: its end of a paused or a cut turn.
+        let is_ours = !self.paused_messages.is_empty() || self.show.is_content_shown();
         if !self.show.is_content_shown() {
             self.forget_pauses();
         }
@@ -182,7 +184,7 @@ impl Exchange {
                 !self.plan.has_fresh(&self.setup.targets)
             }
             // What another dialect's vendor refuses may be our translation's fault.
-            Class::Caller if leg.facts.dialect != self.setup.wishes.dialect => {
+            Class::Caller if is_ours || leg.facts.dialect != self.setup.wishes.dialect => {
                 self.plan.failed(leg.target, None);
                 false
             }

@@ -1,8 +1,9 @@
 //! Bodies that are not the caller's own bytes: translations and continuations.
 
 use bytes::Bytes;
-use holdfast_config::checked;
+use holdfast_config::checked::{self, Prefill};
 use holdfast_core::exchange::{Ask, Send};
+use holdfast_wire::envelope::{Edit, Envelope, Limits};
 use serde_json::json;
 
 use crate::admit::Call;
@@ -20,41 +21,55 @@ pub(super) fn body(
     ))
 }
 
-/// The caller's own request with turns behind it.
+/// A request with turns behind it, in the target's dialect.
 pub(super) fn continued(
-    _call: &Call,
-    _target: &checked::Target,
-    _provider: &checked::Provider,
+    prefill: Prefill,
     ask: &Ask,
-    pieces: &[Bytes],
-) -> Result<Vec<Bytes>, String> {
-    let whole: Vec<u8> = pieces.concat();
-    let messages = match ask {
-        Ask::Original => return Ok(vec![whole.into()]),
-        Ask::Resume { messages } => messages
-            .iter()
-            .map(|m| String::from_utf8_lossy(m).into_owned())
-            .collect::<Vec<_>>()
-            .join(","),
-        Ask::Continue { shown } => format!(
+    body: &[u8],
+    depth: usize,
+) -> Result<Vec<u8>, String> {
+    let limits = Limits {
+        depth: depth + OWN_DEPTH,
+        ..Limits::default()
+    };
+    let envelope = Envelope::read(body, &limits).map_err(|error| error.to_string())?;
+    let turns = match ask {
+        Ask::Original => return Ok(body.to_vec()),
+        Ask::Resume { messages } => messages.join(&b","[..]),
+        Ask::Continue { shown } => begun(prefill, shown).into_bytes(),
+    };
+    let mut edits = vec![Edit::AppendMessages {
+        json_elements: &turns,
+    }];
+    if let (Prefill::ContinueFinalMessage, Ask::Continue { .. }) = (prefill, ask) {
+        let set = |key, json| Edit::SetMember { key, json };
+        edits.push(set("continue_final_message", b"true"));
+        edits.push(set("add_generation_prompt", b"false"));
+    }
+    Ok(envelope.splice(&edits))
+}
+
+/// The begun answer as turns. A text that ends in white space is refused as a prefill, and the gap
+/// comes again with the next word: the seam takes it out.
+fn begun(prefill: Prefill, shown: &str) -> String {
+    let shown = shown.trim_end();
+    match prefill {
+        Prefill::None => format!(
             "{},{}",
-            json!({"role": "assistant", "content": shown.trim_end()}),
+            json!({"role": "assistant", "content": shown}),
             json!({"role": "user", "content": GO_ON}),
         ),
-    };
-    let envelope = holdfast_wire::envelope::Envelope::read(
-        &whole,
-        &holdfast_wire::envelope::Limits {
-            depth: 1024,
-            ..Default::default()
-        },
-    )
-    .map_err(|error| error.to_string())?;
-    let edit = holdfast_wire::envelope::Edit::AppendMessages {
-        json_elements: messages.as_bytes(),
-    };
-    Ok(vec![envelope.splice(&[edit]).into()])
+        Prefill::Trailing | Prefill::ContinueFinalMessage => {
+            json!({"role": "assistant", "content": shown}).to_string()
+        }
+        Prefill::Prefix => {
+            json!({"role": "assistant", "content": shown, "prefix": true}).to_string()
+        }
+    }
 }
+
+/// What a translation may add to the depth that was admitted.
+const OWN_DEPTH: usize = 16;
 
 /// Asks for the rest of a cut text and for nothing else.
 const GO_ON: &str = "Your response above was cut off by a broken connection. Continue it exactly where it \
