@@ -117,18 +117,18 @@ pub(crate) fn main(args: Args) -> Result<(), Error> {
 }
 
 async fn work(args: Args) -> Result<Report, Error> {
-    let (begin, begun) = watch::channel(args.unsteered);
+    let (start, started) = watch::channel(args.unsteered);
     let (warm, mut warmed) = watch::channel(0);
     let mut clients = JoinSet::new();
     for _ in 0..args.connections {
-        let client = client(args.clone(), warm.clone(), begun.clone());
+        let client = client(args.clone(), warm.clone(), started.clone());
         clients.spawn(client);
     }
     if !args.unsteered {
-        warmed.wait_for(|warm| *warm == args.connections).await?;
+        warmed.wait_for(|warm| *warm >= args.connections).await?;
         println!("ready");
         BufReader::new(stdin()).lines().next_line().await?;
-        begin.send(true)?;
+        start.send(true)?;
     }
     let mut report = Report::default();
     while let Some(part) = clients.join_next().await {
@@ -141,7 +141,7 @@ async fn work(args: Args) -> Result<Report, Error> {
 async fn client(
     args: Args,
     warm: watch::Sender<usize>,
-    mut begun: watch::Receiver<bool>,
+    mut started: watch::Receiver<bool>,
 ) -> Report {
     let mut report = Report::default();
     let mut connection = None;
@@ -150,8 +150,12 @@ async fn client(
         let shown = || warm.send_modify(|warm| *warm += 1);
         let held = call(&args, &mut connection, tokens, pace, shown);
         tokio::select! {
-            seen = held => report.add(seen.and(Err("a held stream ended".into()))),
-            _ = begun.wait_for(|begun| *begun) => report.whole += 1,
+            seen = held => {
+                report.add(seen.and(Err("a held stream ended".into())));
+                // Nobody must wait for it.
+                warm.send_modify(|warm| *warm += 1);
+            }
+            _ = started.wait_for(|started| *started) => report.whole += 1,
         }
         return report;
     }
@@ -160,7 +164,7 @@ async fn client(
     }
     warm.send_modify(|warm| *warm += 1);
     // The other end is gone only when the whole run is.
-    let _ = begun.wait_for(|begun| *begun).await;
+    let _ = started.wait_for(|started| *started).await;
     for _ in 0..args.calls {
         let seen = call(&args, &mut connection, args.tokens, args.pace, || ()).await;
         report.add(seen);
@@ -241,33 +245,103 @@ async fn stream(
     tokens: usize,
     shown: impl FnOnce(),
 ) -> Result<Seen, Error> {
-    let (token, terminal): (&[u8], &[u8]) = match dialect {
-        Dialect::Openai => (br#"{"content":" token"}"#, b"data: [DONE]"),
-        Dialect::Anthropic => (br#""text_delta","text":" token""#, br#""message_stop""#),
-    };
-    let (mut seen, mut ended) = (Seen::default(), false);
+    let mut reader = Reader::new(dialect);
+    let mut first_token = None;
     let mut shown = Some(shown);
-    let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else {
             continue;
         };
-        rest.extend_from_slice(&data);
-        let lines = memchr::memrchr(b'\n', &rest).map_or(0, |end| end + 1);
-        for line in rest[..lines].split(|byte| *byte == b'\n') {
-            seen.tokens += u64::from(memmem::find(line, token).is_some());
-            ended |= memmem::find(line, terminal).is_some();
-        }
-        rest.drain(..lines);
-        if seen.tokens > 0
+        reader.read(&data);
+        if reader.tokens > 0
             && let Some(shown) = shown.take()
         {
-            seen.first_token = Some(asked.elapsed());
+            first_token = Some(asked.elapsed());
             shown();
         }
     }
-    if seen.tokens != tokens as u64 || !ended {
-        return Err(format!("{} of {tokens} tokens, terminal {ended}", seen.tokens).into());
+    let tokens = reader.end(tokens)?;
+    Ok(Seen {
+        tokens,
+        first_token,
+    })
+}
+
+/// Counts the mock's tokens in the pieces of a stream.
+struct Reader {
+    token: &'static [u8],
+    terminal: &'static [u8],
+    /// The beginning of a line that is not whole yet.
+    rest: Vec<u8>,
+    tokens: u64,
+    ended: bool,
+}
+
+impl Reader {
+    fn new(dialect: Dialect) -> Self {
+        let (token, terminal): (&[u8], &[u8]) = match dialect {
+            Dialect::Openai => (br#"{"content":" token"}"#, b"data: [DONE]"),
+            Dialect::Anthropic => (br#""text_delta","text":" token""#, br#""message_stop""#),
+        };
+        Self {
+            token,
+            terminal,
+            rest: Vec::new(),
+            tokens: 0,
+            ended: false,
+        }
     }
-    Ok(seen)
+
+    fn read(&mut self, piece: &[u8]) {
+        self.rest.extend_from_slice(piece);
+        let lines = memchr::memrchr(b'\n', &self.rest).map_or(0, |end| end + 1);
+        for line in self.rest[..lines].split(|byte| *byte == b'\n') {
+            self.tokens += u64::from(memmem::find(line, self.token).is_some());
+            self.ended |= memmem::find(line, self.terminal).is_some();
+        }
+        self.rest.drain(..lines);
+    }
+
+    /// The number of tokens, if that is what was asked for and the stream said that it is over.
+    fn end(&self, asked: usize) -> Result<u64, Error> {
+        if self.tokens == asked as u64 && self.ended {
+            return Ok(self.tokens);
+        }
+        let (tokens, ended) = (self.tokens, self.ended);
+        Err(format!("{tokens} of {asked} tokens, terminal event: {ended}").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &str = "data: {\"delta\":{\"content\":\" token\"}}\n\n\
+        data: {\"delta\":{\"content\":\" token\"}}\n\ndata: [DONE]\n\n";
+
+    #[test]
+    fn counts_the_same_in_any_pieces() {
+        for size in 1..STREAM.len() {
+            let mut reader = Reader::new(Dialect::Openai);
+            for piece in STREAM.as_bytes().chunks(size) {
+                reader.read(piece);
+            }
+            assert_eq!(reader.end(2).unwrap(), 2, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_cut_is_an_error() {
+        let terminal = STREAM.find("[DONE]").unwrap();
+        let mut reader = Reader::new(Dialect::Openai);
+        reader.read(&STREAM.as_bytes()[..terminal]);
+        assert!(reader.end(2).is_err());
+    }
+
+    #[test]
+    fn a_stream_that_lacks_a_token_is_an_error() {
+        let mut reader = Reader::new(Dialect::Openai);
+        reader.read(STREAM.as_bytes());
+        assert!(reader.end(3).is_err());
+    }
 }

@@ -174,7 +174,7 @@ fn spent(server: &Server, args: &str) -> Result<(Report, Duration), Error> {
     let client = Client::ready(server.port, args)?;
     let before = server.cpu()?;
     let report = client.go()?;
-    Ok((report, server.cpu()? - before))
+    Ok((report, server.cpu()?.saturating_sub(before)))
 }
 
 /// What many streams over the vendor's connections got.

@@ -150,6 +150,11 @@ pub(crate) fn free_port() -> Result<u16, Error> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
+/// Lets a server run; this thread has nothing else to do.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "memory is read at a moment, and a start in another process gives no event"
+)]
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }

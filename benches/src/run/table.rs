@@ -52,3 +52,30 @@ pub(crate) fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let last = sorted.len().saturating_sub(1);
     sorted.get(last * percent / 100).copied().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(values: &[f64]) -> Samples {
+        let mut samples = Samples::default();
+        for value in values {
+            samples.push(*value);
+        }
+        samples
+    }
+
+    #[test]
+    fn shows_the_median_between_least_and_most() {
+        assert_eq!(samples(&[9.0, 1.0, 2.0]).shown(), "2.0 (1.0-9.0)");
+        assert_eq!(samples(&[4.0]).shown(), "4.0");
+        assert_eq!(ratio(&samples(&[3.0]), &samples(&[2.0])), "1.50x");
+    }
+
+    #[test]
+    fn takes_a_percentile_of_what_is_there() {
+        assert_eq!(percentile(&[1, 2, 3, 4, 5], 50), 3);
+        assert_eq!(percentile(&[1, 2, 3, 4, 5], 100), 5);
+        assert_eq!(percentile(&[], 50), 0);
+    }
+}
