@@ -11,6 +11,9 @@ use crate::turn::Dialect;
 
 mod anthropic_to_openai;
 mod openai_to_anthropic;
+mod read;
+pub mod stops;
+mod tools;
 
 /// What the target takes. Where a server deviates from its dialect is data, never its name.
 #[derive(Clone, Debug)]
