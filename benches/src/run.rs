@@ -12,8 +12,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use self::process::{Client, Server, free_port, pause};
-use self::rows::{COST, Place, Row, STREAMS};
-use self::table::{Samples, percentile, ratio};
+use self::rows::{COST, Place, Row, SHAPES, STREAMS};
+use self::table::{Samples, percentile};
 use crate::Error;
 use crate::load::Report;
 
@@ -41,6 +41,7 @@ struct Sizes {
     streams: usize,
     /// Open at once for the memory.
     open: usize,
+    shape_rounds: usize,
     stream_rounds: usize,
 }
 
@@ -49,6 +50,7 @@ const FULL: Sizes = Sizes {
     calls: 1000,
     streams: 2,
     open: 1000,
+    shape_rounds: 9,
     stream_rounds: 3,
 };
 const QUICK: Sizes = Sizes {
@@ -56,6 +58,7 @@ const QUICK: Sizes = Sizes {
     calls: 300,
     streams: 1,
     open: 500,
+    shape_rounds: 1,
     stream_rounds: 1,
 };
 
@@ -80,6 +83,7 @@ pub(crate) fn main(args: &Args) -> Result<(), Error> {
     mock.args(["mock", "--port", &vendor.to_string()]);
     let _mock = Server::start(&mut mock, vendor, &place.directory.join("mock.log"))?;
     cost_table(&place, &sizes)?;
+    shape_table(&place, &sizes)?;
     streams_table(&place, &sizes)
 }
 
@@ -94,30 +98,25 @@ struct Cost {
 
 fn cost_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
     let mut costs = vec![Cost::default(); COST.len()];
-    for round in 0..sizes.rounds {
-        for turn in 0..COST.len() {
-            let which = (round + turn) % COST.len();
-            eprintln!("round {}: {}", round + 1, COST[which].name);
-            measure(COST[which], place, sizes, &mut costs[which])?;
-        }
-    }
+    interleave(COST, sizes.rounds, |row, which| {
+        let server = row.start(place)?;
+        calls_and_tokens(&server, sizes, &mut costs[which])?;
+        drop(server);
+        open_streams(&row.start(place)?, sizes, &mut costs[which])
+    })?;
     let measure = &costs[0];
-    let rows: Vec<Vec<String>> = COST
-        .iter()
-        .zip(&costs)
-        .map(|(row, cost)| {
-            vec![
-                row.name.to_owned(),
-                cost.call.shown(),
-                ratio(&cost.call, &measure.call),
-                cost.token.shown(),
-                ratio(&cost.token, &measure.token),
-                cost.open.shown(),
-                ratio(&cost.open, &measure.open),
-                cost.wrong.to_string(),
-            ]
-        })
-        .collect();
+    let row = |(row, cost): (&Row, &Cost)| {
+        vec![
+            row.name.to_owned(),
+            cost.call.shown(1),
+            cost.call.to(&measure.call).shown(2),
+            cost.token.shown(1),
+            cost.token.to(&measure.token).shown(2),
+            cost.open.shown(1),
+            cost.open.to(&measure.open).shown(2),
+            cost.wrong.to_string(),
+        ]
+    };
     let head = [
         "",
         "CPU-µs per call",
@@ -128,15 +127,55 @@ fn cost_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
         "to nginx",
         "wrong answers",
     ];
-    table::print(&head, &rows);
+    table::print(&head, &COST.iter().zip(&costs).map(row).collect::<Vec<_>>());
     Ok(())
 }
 
-/// One row once: calls, streams, and in a fresh process what open streams hold.
-fn measure(row: Row, place: &Place, sizes: &Sizes, cost: &mut Cost) -> Result<(), Error> {
-    let server = row.start(place)?;
+/// The two shapes turn about, often and without anything between them.
+fn shape_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
+    let mut costs = vec![Cost::default(); SHAPES.len()];
+    interleave(SHAPES, sizes.shape_rounds, |row, which| {
+        calls_and_tokens(&row.start(place)?, sizes, &mut costs[which])
+    })?;
+    let [stealing, per_core] = costs.as_slice() else {
+        return Err("two shapes are compared".into());
+    };
+    let rows = [
+        ("CPU-µs per call", &stealing.call, &per_core.call),
+        ("CPU-µs per token", &stealing.token, &per_core.token),
+    ];
+    let row = |(name, stealing, per_core): (&str, &Samples, &Samples)| {
+        vec![
+            name.to_owned(),
+            stealing.shown(1),
+            per_core.shown(1),
+            per_core.to(stealing).shown(2),
+        ]
+    };
+    let head = ["bare hyper", "work-stealing", "a runtime per core", "ratio"];
+    table::print(&head, &rows.map(row));
+    Ok(())
+}
+
+/// Does something with each row in each round, beginning with another one each time.
+fn interleave(
+    rows: &[Row],
+    rounds: usize,
+    mut work: impl FnMut(Row, usize) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for round in 0..rounds {
+        for turn in 0..rows.len() {
+            let which = (round + turn) % rows.len();
+            eprintln!("round {}: {}", round + 1, rows[which].name);
+            work(rows[which], which)?;
+        }
+    }
+    Ok(())
+}
+
+fn calls_and_tokens(server: &Server, sizes: &Sizes, cost: &mut Cost) -> Result<(), Error> {
     let calls = format!("--mode call --connections 32 --calls {}", sizes.calls);
-    let (report, cpu) = spent(&server, &calls)?;
+    let (report, cpu) = spent(server, &calls)?;
     cost.wrong += report.errors;
     cost.call.push(micros(cpu) / count(report.whole));
 
@@ -145,16 +184,18 @@ fn measure(row: Row, place: &Place, sizes: &Sizes, cost: &mut Cost) -> Result<()
         sizes.streams
     );
     let begun = Instant::now();
-    let (report, cpu) = spent(&server, &streams)?;
+    let (report, cpu) = spent(server, &streams)?;
     let due = Duration::from_millis(PACE * TOKENS) * u32::try_from(sizes.streams)?;
     if begun.elapsed() > due.mul_f64(1.5) {
         eprintln!("  the pace was not kept: {:?} for {due:?}", begun.elapsed());
     }
     cost.wrong += report.errors;
     cost.token.push(micros(cpu) / count(report.tokens));
-    drop(server);
+    Ok(())
+}
 
-    let server = row.start(place)?;
+/// What open streams hold, in a process that did little before.
+fn open_streams(server: &Server, sizes: &Sizes, cost: &mut Cost) -> Result<(), Error> {
     let warm = "--mode stream --connections 8 --calls 4 --tokens 20";
     cost.wrong += Client::ready(server.port, warm)?.go()?.errors;
     let before = server.memory()?;
@@ -190,32 +231,28 @@ struct Flow {
 fn streams_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
     let mut flows = vec![Flow::default(); STREAMS.len()];
     let args = format!("--mode stream --connections {MANY} --calls 1 --tokens 60 --pace 50");
-    for round in 0..sizes.stream_rounds {
-        for turn in 0..STREAMS.len() {
-            let which = (round + turn) % STREAMS.len();
-            eprintln!("round {}: {}", round + 1, STREAMS[which].name);
-            let server = STREAMS[which].start(place)?;
-            let (report, cpu) = spent(&server, &args)?;
-            let firsts = &report.first_token_ms;
-            let stalled = firsts.iter().filter(|first| **first > STALLED).count();
-            let flow = &mut flows[which];
-            flow.stalled.push(count(stalled as u64));
-            flow.middle.push(count(percentile(firsts, 50)));
-            flow.slowest.push(count(percentile(firsts, 100)));
-            flow.token.push(micros(cpu) / count(report.tokens));
-            flow.wrong += report.errors;
-        }
-    }
+    interleave(STREAMS, sizes.stream_rounds, |row, which| {
+        let (report, cpu) = spent(&row.start(place)?, &args)?;
+        let firsts = &report.first_token_ms;
+        let stalled = firsts.iter().filter(|first| **first > STALLED).count();
+        let flow = &mut flows[which];
+        flow.stalled.push(count(stalled as u64));
+        flow.middle.push(count(percentile(firsts, 50)));
+        flow.slowest.push(count(percentile(firsts, 100)));
+        flow.token.push(micros(cpu) / count(report.tokens));
+        flow.wrong += report.errors;
+        Ok(())
+    })?;
     let rows: Vec<Vec<String>> = STREAMS
         .iter()
         .zip(&flows)
         .map(|(row, flow)| {
             vec![
                 row.name.to_owned(),
-                flow.stalled.shown(),
-                flow.middle.shown(),
-                flow.slowest.shown(),
-                flow.token.shown(),
+                flow.stalled.shown(0),
+                flow.middle.shown(0),
+                flow.slowest.shown(0),
+                flow.token.shown(1),
                 flow.wrong.to_string(),
             ]
         })

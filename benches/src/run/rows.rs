@@ -38,14 +38,20 @@ const fn holdfast(name: &'static str, delivery: &'static str, http2: &'static st
     Row { name, kind }
 }
 
+/// The two shapes that Holdfast could have.
+pub(crate) const SHAPES: &[Row] = &[STEALING, PER_CORE];
+
+const STEALING: Row = bare("bare hyper, one work-stealing runtime", "--shape multi");
+const PER_CORE: Row = bare("bare hyper, a runtime per core", "--shape percore");
+
 /// What a call, a token and an open stream cost; the first row is the measure of the others.
 pub(crate) const COST: &[Row] = &[
     Row {
         name: "nginx",
         kind: Kind::Nginx,
     },
-    bare("bare hyper, one work-stealing runtime", "--shape multi"),
-    bare("bare hyper, a runtime per core", "--shape percore"),
+    STEALING,
+    PER_CORE,
     holdfast("Holdfast, `guarded`", "guarded", "never"),
     holdfast("Holdfast, `live`", "live", "never"),
 ];

@@ -1,36 +1,34 @@
 //! Medians, their spread, and tables of them in Markdown.
 
-/// What several rounds said of one number.
+/// What several rounds said of one number, in their order.
 #[derive(Clone, Default)]
 pub(crate) struct Samples(Vec<f64>);
 
 impl Samples {
     pub(crate) fn push(&mut self, value: f64) {
         self.0.push(value);
-        self.0.sort_by(f64::total_cmp);
     }
 
-    /// The middle one; of an even number the lower of the two.
-    pub(crate) fn median(&self) -> f64 {
-        let middle = self.0.len().saturating_sub(1) / 2;
-        self.0.get(middle).copied().unwrap_or(f64::NAN)
+    /// Of each round by itself, how many times as much as `measure` had in that round: what slows
+    /// a whole round falls out.
+    pub(crate) fn to(&self, measure: &Self) -> Self {
+        let pairs = self.0.iter().zip(&measure.0);
+        Self(pairs.map(|(value, measure)| value / measure).collect())
     }
 
-    /// The median, and in brackets the least and the most.
-    pub(crate) fn shown(&self) -> String {
-        let median = self.median();
-        match (self.0.first(), self.0.last()) {
-            (Some(least), Some(most)) if self.0.len() > 1 => {
-                format!("{median:.1} ({least:.1}-{most:.1})")
-            }
-            _ => format!("{median:.1}"),
+    /// The median, and in brackets the least and the most. Of an even number of rounds the lower
+    /// one of the two in the middle.
+    pub(crate) fn shown(&self, digits: usize) -> String {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let Some(median) = sorted.get(sorted.len().saturating_sub(1) / 2) else {
+            return "-".to_owned();
+        };
+        match sorted.as_slice() {
+            [least, .., most] => format!("{median:.digits$} ({least:.digits$}-{most:.digits$})"),
+            _ => format!("{median:.digits$}"),
         }
     }
-}
-
-/// A number of the kind that is shown beside its measure: `1.9x`.
-pub(crate) fn ratio(value: &Samples, measure: &Samples) -> String {
-    format!("{:.2}x", value.median() / measure.median())
 }
 
 /// Prints a Markdown table.
@@ -67,9 +65,15 @@ mod tests {
 
     #[test]
     fn shows_the_median_between_least_and_most() {
-        assert_eq!(samples(&[9.0, 1.0, 2.0]).shown(), "2.0 (1.0-9.0)");
-        assert_eq!(samples(&[4.0]).shown(), "4.0");
-        assert_eq!(ratio(&samples(&[3.0]), &samples(&[2.0])), "1.50x");
+        assert_eq!(samples(&[9.0, 1.0, 2.0]).shown(1), "2.0 (1.0-9.0)");
+        assert_eq!(samples(&[4.0]).shown(2), "4.00");
+        assert_eq!(samples(&[]).shown(1), "-");
+    }
+
+    #[test]
+    fn compares_each_round_with_itself() {
+        let ratios = samples(&[2.0, 40.0, 6.0]).to(&samples(&[1.0, 10.0, 2.0]));
+        assert_eq!(ratios.shown(0), "3 (2-4)");
     }
 
     #[test]
