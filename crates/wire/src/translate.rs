@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::turn::Dialect;
 
 mod anthropic_to_openai;
+pub mod back;
 mod openai_to_anthropic;
 mod read;
 pub mod stops;
@@ -39,11 +40,11 @@ pub struct Target<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
     pub body: Vec<u8>,
-    /// What could not be carried, in the order of the request.
+    /// What could not be carried.
     pub losses: Vec<Loss>,
     /// Tool names that had to be changed: the target's name -> the caller's.
     pub names: BTreeMap<String, String>,
-    /// Stop sequences that the target can't take: the answer is to be cut here.
+    /// Stop sequences that the target can't take: the answer is to be cut here, see [`back::Back`].
     pub stops: Vec<String>,
 }
 

@@ -119,10 +119,6 @@ impl<'a> Node<'a> {
         self.raw.get().starts_with('"')
     }
 
-    pub(super) fn is_object(&self) -> bool {
-        self.raw.get().starts_with('{')
-    }
-
     pub(super) fn string(&self) -> Result<String, Refusal> {
         self.read("a string")
     }
