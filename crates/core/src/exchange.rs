@@ -15,6 +15,7 @@ mod speech;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use holdfast_wire::translate::back::Back;
 
 use crate::breaker::Report;
 use crate::fault::Fault;
@@ -120,7 +121,7 @@ pub struct Exchange {
     actions: VecDeque<Action>,
     reports: Vec<(usize, Report, bool)>,
     /// Paused legs of a plain answer, to be put together at the end.
-    paused: Vec<(holdfast_wire::turn::Dialect, Kept)>,
+    paused: Vec<Kept>,
     /// The paused turns as messages, to be sent back.
     paused_messages: Vec<Bytes>,
     resume_on: Option<usize>,
@@ -170,6 +171,13 @@ impl Exchange {
     pub fn handle_send_failed(&mut self, attempt: u32, why: &str) {
         if let Some(leg) = self.leg_of(attempt) {
             leg.failed_to_send(why);
+        }
+    }
+
+    /// The request is a translation, and its answer needs this on its way back.
+    pub fn handle_translated(&mut self, attempt: u32, back: Back) {
+        if let Some(leg) = self.leg_of(attempt) {
+            leg.translated(back);
         }
     }
 
@@ -237,8 +245,8 @@ impl Exchange {
         if self.state == State::Finished {
             return;
         }
-        self.cancel_leg(now);
         self.actions.clear();
+        self.cancel_leg(now);
         self.finish(Outcome::CallerGone, None, now);
     }
 
@@ -344,7 +352,10 @@ struct Deaf;
 
 impl Listener for Deaf {
     fn event(&mut self, _: &holdfast_wire::turn::Event<'_>) {}
-    fn frame_end(&mut self, _: &Bytes, _: &crate::judge::Judge) {}
+    fn frame_end(&mut self, _: Option<&holdfast_wire::sse::Frame>, _: &crate::judge::Judge) {}
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 #[cfg(test)]

@@ -73,15 +73,39 @@ pub struct Terms {
 #[derive(Debug)]
 struct OpenBlock {
     index: u32,
-    /// `Some` for a tool: its arguments so far.
+    choice: u32,
+    /// Something that the caller would run.
+    is_call: bool,
+    /// `Some` for a call whose arguments are JSON: what came of them so far.
     arguments: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-struct ChoiceStop {
+/// One choice of the answer, once anything was heard of it.
+#[derive(Debug)]
+struct Choice {
     choice: u32,
-    kind: StopKind,
-    said: String,
+    /// The block that was opened last.
+    last_block: Option<u32>,
+}
+
+/// Why one choice stopped.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChoiceStop {
+    pub choice: u32,
+    pub kind: StopKind,
+    /// The vendor's word.
+    pub said: String,
+}
+
+/// Whether the block is a call that the caller would run: of a tool with JSON arguments, or (Chat's
+/// `custom`) of one whose input is free text.
+pub fn is_call(block: &Block<'_>) -> bool {
+    matches!(block, Block::Tool { .. }) || is_free_text_call(block)
+}
+
+/// Whether the block calls a tool whose input is free text. Only Chat has it.
+pub fn is_free_text_call(block: &Block<'_>) -> bool {
+    matches!(block, Block::Opaque { kind, .. } if kind == "custom")
 }
 
 /// Judges one answer.
@@ -89,15 +113,20 @@ struct ChoiceStop {
 pub struct Judge {
     terms: Terms,
     open: Vec<OpenBlock>,
-    choices: Vec<u32>,
+    choices: Vec<Choice>,
     stops: Vec<ChoiceStop>,
     flaw: Option<Flaw>,
     /// Blocks whose tool arguments do not parse; fatal unless a limit cut them.
     cut_tools: Vec<u32>,
+    /// A call was cut where no limit can have cut it: another block of its choice came after it.
+    cut_inside: bool,
+    /// The choices of the cut calls.
+    cut_choices: Vec<u32>,
     started: bool,
     ended: bool,
     has_content: bool,
     has_tool: bool,
+    has_free_text_call: bool,
     usage: Usage,
 }
 
@@ -111,10 +140,13 @@ impl Judge {
             stops: Vec::new(),
             flaw: None,
             cut_tools: Vec::new(),
+            cut_inside: false,
+            cut_choices: Vec::new(),
             started: false,
             ended: false,
             has_content: false,
             has_tool: false,
+            has_free_text_call: false,
             usage: Usage::default(),
         }
     }
@@ -175,7 +207,17 @@ impl Judge {
 
     /// Whether a tool call is open: its arguments are not yet known to be whole.
     pub fn is_tool_open(&self) -> bool {
-        self.open.iter().any(|block| block.arguments.is_some())
+        self.open.iter().any(|block| block.is_call)
+    }
+
+    /// Whether a tool with free-text input is called: only unchanged bytes can carry that.
+    pub fn has_free_text_call(&self) -> bool {
+        self.has_free_text_call
+    }
+
+    /// Why each choice stopped, as far as it was told.
+    pub fn stops(&self) -> &[ChoiceStop] {
+        &self.stops
     }
 
     /// Tool calls whose arguments do not parse. Under [`Verdict::Limit`] the caller must not get them.
@@ -221,11 +263,12 @@ impl Judge {
         if self.terms.dialect == Dialect::Anthropic && !self.ended {
             return Some(Flaw::NoTerminal);
         }
-        let limited = self.is_limited();
-        if !self.open.is_empty() && !limited {
+        if !self.open.is_empty() {
             return Some(Flaw::OpenBlock);
         }
-        if !self.cut_tools.is_empty() && !limited {
+        // A limit cuts the last thing that its own choice said.
+        let limited = |choice: &u32| self.is_limited_in(*choice);
+        if self.cut_inside || !self.cut_choices.iter().all(limited) {
             return Some(Flaw::BadArguments);
         }
         self.find_emptiness()
@@ -250,9 +293,12 @@ impl Judge {
     }
 
     fn is_limited(&self) -> bool {
-        self.stops
-            .iter()
-            .any(|stop| matches!(stop.kind, StopKind::MaxTokens | StopKind::ContextWindow))
+        self.stops.iter().any(ChoiceStop::is_limit)
+    }
+
+    fn is_limited_in(&self, choice: u32) -> bool {
+        let mut stops = self.stops.iter();
+        stops.any(|stop| stop.choice == choice && stop.is_limit())
     }
 
     fn reading(&self) -> Verdict {
@@ -277,10 +323,16 @@ impl Judge {
         self.started = true;
     }
 
-    fn choice(&mut self, choice: u32) {
-        if !self.choices.contains(&choice) {
-            self.choices.push(choice);
-        }
+    fn choice(&mut self, choice: u32) -> &mut Choice {
+        let known = self.choices.iter().position(|known| known.choice == choice);
+        let place = known.unwrap_or_else(|| {
+            self.choices.push(Choice {
+                choice,
+                last_block: None,
+            });
+            self.choices.len() - 1
+        });
+        &mut self.choices[place]
     }
 
     fn block_start(&mut self, index: u32, choice: u32, block: &Block<'_>) {
@@ -290,7 +342,14 @@ impl Judge {
         if self.ended || self.stops.iter().any(|stop| stop.choice == choice) {
             self.flaw(Flaw::Order("a block after the finish"));
         }
-        self.choice(choice);
+        if self.terms.dialect == Dialect::Anthropic && !self.open.is_empty() {
+            // Clients see one open block; what was begun inside of another can't be gone on with.
+            self.flaw(Flaw::Order("a block within a block"));
+        }
+        self.choice(choice).last_block = Some(index);
+        self.cut_inside |= self.cut_choices.contains(&choice);
+        self.has_tool |= is_call(block);
+        self.has_free_text_call |= is_free_text_call(block);
         let arguments = match block {
             Block::Text { text } | Block::Refusal { text } => {
                 self.has_content |= !text.is_empty();
@@ -298,7 +357,6 @@ impl Judge {
             }
             Block::Tool { input, .. } => {
                 self.has_content = true;
-                self.has_tool = true;
                 // `{}` in an opening is a place-holder: the arguments follow as deltas.
                 Some(
                     input
@@ -314,7 +372,12 @@ impl Judge {
             }
             Block::Thinking { .. } | Block::RedactedThinking { .. } => None,
         };
-        self.open.push(OpenBlock { index, arguments });
+        self.open.push(OpenBlock {
+            index,
+            choice,
+            is_call: is_call(block),
+            arguments,
+        });
     }
 
     fn delta(&mut self, index: u32, delta: &Delta<'_>) {
@@ -353,7 +416,16 @@ impl Judge {
             .is_some_and(|arguments| !is_whole_json(&arguments))
         {
             self.cut_tools.push(index);
+            self.cut_choices.push(block.choice);
+            self.cut_inside |= self.choice(block.choice).last_block != Some(index);
         }
+    }
+}
+
+impl ChoiceStop {
+    /// Whether a token limit cut this choice.
+    pub fn is_limit(&self) -> bool {
+        matches!(self.kind, StopKind::MaxTokens | StopKind::ContextWindow)
     }
 }
 

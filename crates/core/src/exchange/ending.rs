@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use holdfast_wire::answer::Answer;
 use holdfast_wire::fold::Fold;
-use holdfast_wire::turn::{Dialect, Event, Stop, StopKind, Usage};
+use holdfast_wire::turn::{Dialect, Event, Stop, Usage};
 
-use super::leg::{self, Cause, Ended, Kept, Leg};
+use super::leg::{self, Cause, Ended, Kept, Leg, Said};
 use super::record::{AttemptRecord, verdict_name};
 use super::speech::{self, Reader};
 use super::{Action, Exchange, Outcome, State};
@@ -15,7 +15,7 @@ use crate::breaker::Report;
 use crate::classify::Class;
 use crate::fault::{Code, Fault};
 use crate::join;
-use crate::judge::{Flaw, Verdict};
+use crate::judge::{Flaw, Judge, Verdict};
 use crate::plan;
 use crate::policy::OnRefusal;
 use crate::time::Time;
@@ -29,23 +29,35 @@ impl Exchange {
         let Some(ended) = leg.ended.take() else {
             return;
         };
-        match ended {
-            Ended::Judged(verdict) => {
-                self.book(&leg, Some(&verdict), None, now);
-                if verdict == Verdict::Paused {
-                    self.paused(leg, now, dice());
-                } else {
-                    self.judged(leg, verdict, now);
-                }
-            }
-            Ended::Failed(cause) => {
-                self.book(&leg, None, Some(&cause), now);
-                self.actions.push_back(Action::Abort {
-                    attempt: leg.attempt,
-                });
-                self.failed(&leg, cause, now, dice());
-            }
+        let settled = match ended {
+            Ended::Judged(_) if self.loses_a_call(&leg) => Err(Box::new(leg::broken(Flaw::NoTool))),
+            Ended::Judged(verdict) => self.judged(&mut leg, &verdict, now),
+            Ended::Failed(cause) => Err(Box::new(cause)),
+        };
+        if let Err(cause) = settled {
+            self.book(&leg, None, Some(&cause), now);
+            self.abort(&leg);
+            self.failed(&leg, *cause, now, dice());
         }
+    }
+
+    fn abort(&mut self, leg: &Leg) {
+        self.actions.push_back(Action::Abort {
+            attempt: leg.attempt,
+        });
+    }
+
+    /// Whether the answer calls a tool with free-text input, and is not passed on unchanged: nothing
+    /// but its own bytes can carry the call.
+    fn loses_a_call(&self, leg: &Leg) -> bool {
+        let unchanged = if self.setup.wishes.stream {
+            self.show.is_raw() && leg.is_stream()
+        } else {
+            self.paused.is_empty()
+                && leg.judge.cut_tools().is_empty()
+                && leg.facts.dialect == self.setup.wishes.dialect
+        };
+        leg.judge.has_free_text_call() && !unchanged
     }
 
     fn book(&mut self, leg: &Leg, verdict: Option<&Verdict>, cause: Option<&Cause>, now: Time) {
@@ -74,75 +86,76 @@ impl Exchange {
         });
     }
 
-    fn judged(&mut self, mut leg: Leg, verdict: Verdict, now: Time) {
+    /// Acts on a good answer; gives the cause where it turns out that it can't be shown as one.
+    fn judged(&mut self, leg: &mut Leg, verdict: &Verdict, now: Time) -> Result<(), Box<Cause>> {
+        if *verdict == Verdict::Paused {
+            return self.paused(leg, now);
+        }
         let asks_next =
-            verdict == Verdict::Refused && self.setup.policy.on_refusal == OnRefusal::Next;
+            *verdict == Verdict::Refused && self.setup.policy.on_refusal == OnRefusal::Next;
         if asks_next && !self.show.is_content_shown() && self.plan.has_fresh(&self.setup.targets) {
+            self.book(leg, Some(verdict), None, now);
+            self.abort(leg);
             self.show.drop_waiting();
             self.plan.failed(leg.target, None);
             self.state = State::Choosing;
-            return;
+            return Ok(());
         }
-        match self.deliver(&mut leg) {
-            Ok(body) => {
-                self.take_released(now);
-                self.finish(Outcome::Delivered(verdict), body, now);
-            }
-            Err(why) => {
-                let fault = Fault::new(
-                    Code::Internal,
-                    format!("the answer could not be written: {why}"),
-                );
-                self.finish(Outcome::Told(fault), None, now);
-            }
+        let body = self.deliver(leg)?;
+        self.book(leg, Some(verdict), None, now);
+        if leg.is_cut() {
+            self.abort(leg);
         }
+        self.take_released(now);
+        self.finish(Outcome::Delivered(verdict.clone()), body, now);
+        Ok(())
     }
 
     /// Shows or makes the whole answer.
-    fn deliver(&mut self, leg: &mut Leg) -> Result<Option<Bytes>, String> {
+    fn deliver(&mut self, leg: &mut Leg) -> Result<Option<Bytes>, Box<Cause>> {
         let cut = leg.judge.cut_tools().to_vec();
         if self.setup.wishes.stream {
             if cut.is_empty() {
                 self.show.finish();
-            } else {
-                let options = self.writer_options(true);
-                self.show
-                    .finish_without(&cut, &limit_ending(leg.judge.usage()), options);
+                return Ok(None);
             }
-            return Ok(None);
+            let options = self.writer_options(true);
+            return if self.show.finish_without(&cut, &ending(&leg.judge), options) {
+                Ok(None)
+            } else {
+                Err(Box::new(leg::broken(Flaw::BadArguments)))
+            };
         }
         let same = leg.facts.dialect == self.setup.wishes.dialect;
         let kept = leg.take_kept();
         if same && cut.is_empty() && self.paused.is_empty() {
-            return match kept {
-                Kept::Body(body) => Ok(Some(body)),
-                Kept::Frames(frames) => fold(leg.facts.dialect, &frames).map(Some),
+            return match kept.said {
+                Said::Body(body) => Ok(Some(body)),
+                Said::Frames(frames) => fold(leg.facts.dialect, &frames).map(Some),
             };
         }
-        self.paused.push((leg.facts.dialect, kept));
-        let mut answer = put_together(&self.paused);
-        for index in cut {
-            answer.drop_block(index);
-        }
+        self.paused.push(kept);
+        let answer = put_together(&self.paused, &cut);
         let options = self.writer_options(same);
         speech::encode_body(self.setup.wishes.dialect, &answer, &options)
             .map(|body| Some(body.into()))
-            .map_err(|why| why.to_string())
+            .map_err(|why| unfit(&why.to_string()))
     }
 
     /// Sends a paused turn back. One that can't be, or that never ends, is not an answer: callers
     /// take it for one.
-    fn paused(&mut self, mut leg: Leg, now: Time, dice: u64) {
+    fn paused(&mut self, leg: &mut Leg, now: Time) -> Result<(), Box<Cause>> {
         let resumed = u32::try_from(self.paused_messages.len()).unwrap_or(u32::MAX);
         let can = leg.facts.dialect == Dialect::Anthropic
             && (self.setup.wishes.pausable || !self.setup.wishes.stream)
             && resumed < self.setup.policy.max_continuations;
         if !can {
-            let cause = leg::broken(Flaw::NeverFinished);
-            return self.failed(&leg, cause, now, dice);
+            return Err(Box::new(leg::broken(Flaw::NeverFinished)));
         }
-        let kept = [(leg.facts.dialect, leg.take_kept())];
-        let answer = put_together(&kept);
+        self.book(leg, Some(&Verdict::Paused), None, now);
+        self.abort(leg);
+        let kept = [leg.take_kept()];
+        let answer = put_together(&kept, &[]);
         self.paused_messages
             .push(holdfast_wire::anthropic::body::assistant_message(&answer).into());
         self.paused.extend(kept);
@@ -150,6 +163,7 @@ impl Exchange {
         self.take_released(now);
         self.resume_on = Some(leg.target);
         self.state = State::Choosing;
+        Ok(())
     }
 
     /// Nothing of the paused turns was shown: the next ask is the first one again.
@@ -209,6 +223,8 @@ impl Exchange {
         }
         let why = if self.show.is_tool_shown() {
             "a tool call was already shown"
+        } else if self.show.is_foreign_shown() {
+            "a part of it can't be continued by another model"
         } else if !self.setup.policy.join {
             "joining is off on this route"
         } else if !self.setup.wishes.joinable || !self.paused_messages.is_empty() {
@@ -252,9 +268,15 @@ impl Exchange {
         self.finish(Outcome::Told(fault), None, now);
     }
 
-    /// Takes the running leg down without blame.
+    /// Takes the running leg down, without blame for what had not failed by itself.
     pub(super) fn cancel_leg(&mut self, now: Time) {
-        let Some(leg) = self.leg.take() else { return };
+        let Some(mut leg) = self.leg.take() else {
+            return;
+        };
+        self.abort(&leg);
+        if let Some(Ended::Failed(cause)) = leg.ended.take() {
+            return self.book(&leg, None, Some(&cause), now);
+        }
         self.book(&leg, None, None, now);
         if let Some((_, report, _)) = self.reports.last_mut() {
             *report = Report::Neutral;
@@ -262,9 +284,6 @@ impl Exchange {
         if let Some(attempt) = self.record.attempts.last_mut() {
             attempt.verdict = "cancelled";
         }
-        self.actions.push_back(Action::Abort {
-            attempt: leg.attempt,
-        });
     }
 }
 
@@ -278,33 +297,44 @@ fn caller_fault(cause: Cause, same_dialect: bool) -> Fault {
     fault
 }
 
-fn limit_ending(usage: Usage) -> [Event<'static>; 2] {
-    let stop = Stop {
-        kind: StopKind::MaxTokens,
-        said: Cow::Borrowed("max_tokens"),
-        sequence: None,
-        details: None,
-    };
-    [Event::Stop { choice: 0, stop }, Event::Usage(usage)]
+/// The stops and counts of an answer whose own end is not shown.
+fn ending(judge: &Judge) -> Vec<Event<'static>> {
+    let stops = judge.stops().iter().map(|stop| Event::Stop {
+        choice: stop.choice,
+        stop: Stop {
+            kind: stop.kind,
+            said: Cow::Owned(stop.said.clone()),
+            sequence: None,
+            details: None,
+        },
+    });
+    stops.chain([Event::Usage(judge.usage())]).collect()
 }
 
-fn fold(dialect: Dialect, frames: &[holdfast_wire::sse::Frame]) -> Result<Bytes, String> {
+fn fold(dialect: Dialect, frames: &[holdfast_wire::sse::Frame]) -> Result<Bytes, Box<Cause>> {
     let mut fold = Fold::new(dialect);
     for data in frames.iter().filter_map(holdfast_wire::sse::Frame::data) {
         fold.push(&data);
     }
     fold.finish()
         .map(Bytes::from)
-        .map_err(|why| why.to_string())
+        .map_err(|why| unfit(&why.to_string()))
+}
+
+/// An answer that can't be written as a body is no answer.
+fn unfit(why: &str) -> Box<Cause> {
+    let mut cause = leg::broken(Flaw::NotTheDialect("no body can be made of it"));
+    cause.message = format!("{}: {why}", cause.message);
+    Box::new(cause)
 }
 
 /// Reads the kept legs again into one answer: blocks numbered through, usage summed, the last
-/// stop reason.
-fn put_together(legs: &[(Dialect, Kept)]) -> Answer {
+/// stop reason; without the blocks `cut` of the last leg.
+fn put_together(legs: &[Kept], cut: &[u32]) -> Answer {
     let mut answer = Answer::default();
     let mut base = 0;
     let mut spent = Usage::default();
-    for (place, (dialect, kept)) in legs.iter().enumerate() {
+    for (place, kept) in legs.iter().enumerate() {
         let mut next = base;
         let mut usage = Usage::default();
         let last = place + 1 == legs.len();
@@ -319,14 +349,19 @@ fn put_together(legs: &[(Dialect, Kept)]) -> Answer {
                 answer.push(&renumber(event, base));
             }
         };
-        let mut reader = Reader::new(*dialect);
-        match kept {
-            Kept::Body(body) => reader.body(body, &mut sink),
-            Kept::Frames(frames) => frames
+        let mut reader = Reader::new(kept.dialect, kept.back.clone());
+        match &kept.said {
+            Said::Body(body) => reader.body(body, &mut sink),
+            Said::Frames(frames) => frames
                 .iter()
                 .for_each(|frame| reader.frame(frame, &mut sink)),
         }
         spent = spent.plus(usage);
+        if last {
+            for index in cut {
+                answer.drop_block(base + index);
+            }
+        }
         base = next;
     }
     answer.push(&Event::Usage(spent));

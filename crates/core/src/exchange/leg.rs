@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use holdfast_wire::sse;
-use holdfast_wire::turn::{Event, VendorError};
+use holdfast_wire::translate::back::Back;
+use holdfast_wire::turn::{Dialect, Event, VendorError};
 
 use super::speech::Reader;
 use crate::classify::{self, Class};
@@ -50,8 +51,10 @@ pub(super) enum Ended {
 /// The listener to a leg's events.
 pub(super) trait Listener {
     fn event(&mut self, event: &Event<'_>);
-    /// All events of this frame were told.
-    fn frame_end(&mut self, raw: &Bytes, judge: &Judge);
+    /// All events of this frame were told; `None` = of a plain body.
+    fn frame_end(&mut self, frame: Option<&sse::Frame>, judge: &Judge);
+    /// How many bytes are held back.
+    fn held(&self) -> usize;
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,7 +82,14 @@ enum Body {
 
 /// What was kept of an answer, to be read again.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(super) struct Kept {
+    pub(super) dialect: Dialect,
+    pub(super) back: Option<Back>,
+    pub(super) said: Said,
+}
+
+#[derive(Debug)]
+pub(super) enum Said {
     Frames(Vec<sse::Frame>),
     Body(Bytes),
 }
@@ -101,6 +111,8 @@ pub(super) struct Leg {
     phase: Phase,
     phase_began: Time,
     reader: Reader,
+    /// What the answer of a translated request needs, unused: kept frames are read again.
+    back: Option<Back>,
     body: Body,
     kept: Option<Vec<sse::Frame>>,
     kept_bytes: usize,
@@ -142,13 +154,25 @@ impl Leg {
             flows: false,
             phase: Phase::Connecting,
             phase_began: now,
-            reader: Reader::new(begin.facts.dialect),
+            reader: Reader::new(begin.facts.dialect, None),
+            back: None,
             body: Body::Unsniffed,
             kept: begin.keep.then(Vec::new),
             kept_bytes: 0,
             limit: begin.answer_limit,
             event_limit: begin.event_limit,
         }
+    }
+
+    /// The request was translated.
+    pub(super) fn translated(&mut self, back: Back) {
+        self.reader = Reader::new(self.facts.dialect, Some(back.clone()));
+        self.back = Some(back);
+    }
+
+    /// The answer was ended here, and not by the vendor.
+    pub(super) fn is_cut(&self) -> bool {
+        self.reader.is_cut()
     }
 
     pub(super) fn connected(&mut self, now: Time) {
@@ -253,8 +277,15 @@ impl Leg {
             let flaw = flaw.clone();
             return self.break_with(flaw);
         }
-        listener.frame_end(frame.raw(), &self.judge);
+        listener.frame_end(Some(&frame), &self.judge);
         self.keep(frame);
+        if listener.held() > self.limit {
+            let limit = self.limit;
+            self.break_with(Flaw::TooLarge { limit });
+        }
+        if self.ended.is_some() {
+            return;
+        }
         match self.judge.progress() {
             Progress::Ended => self.ended = Some(self.judged()),
             Progress::Stopped => {
@@ -316,7 +347,7 @@ impl Leg {
             listener.event(&event);
         });
         self.first_token.get_or_insert(now);
-        listener.frame_end(&Bytes::new(), &self.judge);
+        listener.frame_end(None, &self.judge);
         self.ended = Some(self.judged());
     }
 
@@ -358,6 +389,11 @@ impl Leg {
             self.ended = Some(self.judged());
             return;
         }
+        if let Body::Error(body) = &mut self.body {
+            // The status says enough.
+            let body = body.split().freeze();
+            return self.error_status(&body);
+        }
         let phase = match self.phase {
             _ if now >= self.began + self.facts.timeouts.attempt => "the whole attempt",
             Phase::Connecting => "connecting",
@@ -394,9 +430,14 @@ impl Leg {
 
     /// What was kept of the answer.
     pub(super) fn take_kept(&mut self) -> Kept {
-        match &mut self.body {
-            Body::Plain(body) => Kept::Body(body.split().freeze()),
-            _ => Kept::Frames(self.kept.take().unwrap_or_default()),
+        let said = match &mut self.body {
+            Body::Plain(body) => Said::Body(body.split().freeze()),
+            _ => Said::Frames(self.kept.take().unwrap_or_default()),
+        };
+        Kept {
+            dialect: self.facts.dialect,
+            back: self.back.take(),
+            said,
         }
     }
 

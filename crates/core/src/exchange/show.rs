@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use holdfast_wire::answer::{OpenBlock, Shown, WriterOptions};
+use holdfast_wire::sse::Frame;
 use holdfast_wire::turn::{Block, Delta, Dialect, Event, Usage};
 
 use super::leg::Listener;
 use super::speech::{self, Writer};
 use crate::join::Seam;
-use crate::judge::Judge;
+use crate::judge::{self, Judge};
 use crate::policy::Delivery;
 
 /// Bytes that wait for the gate.
@@ -23,7 +24,27 @@ struct Piece {
     bytes: Bytes,
     /// The tool call that it belongs to.
     tool: Option<u32>,
+    /// It also says something that does not belong to that call.
+    other: bool,
+    /// It shows something that no other vendor can go on from.
+    foreign: bool,
     terminal: bool,
+}
+
+impl Piece {
+    /// Whether this piece is shown or withheld as one when the calls `cut` are withheld and the end
+    /// is written anew.
+    fn is_separable(&self, cut: &[u32]) -> bool {
+        match self.tool {
+            Some(_) if self.other => false,
+            Some(tool) => !self.terminal || cut.contains(&tool),
+            None => !(self.terminal && self.other),
+        }
+    }
+
+    fn is_withheld(&self, cut: &[u32]) -> bool {
+        self.terminal || self.tool.is_some_and(|tool| cut.contains(&tool))
+    }
 }
 
 /// The part of [`Shown`] that moves with every event; copied, never allocated.
@@ -71,8 +92,22 @@ struct Mark {
 struct Note {
     substance: bool,
     tool: Option<u32>,
+    other: bool,
+    foreign: bool,
     terminal: bool,
     only_alive: bool,
+}
+
+impl Note {
+    fn prose(&mut self, said: bool) {
+        self.substance |= said;
+        self.other |= said;
+    }
+
+    fn call(&mut self, index: u32) {
+        self.other |= self.tool.is_some_and(|tool| tool != index);
+        self.tool.get_or_insert(index);
+    }
 }
 
 #[derive(Debug)]
@@ -87,6 +122,8 @@ pub(super) struct Show {
     delivery: Delivery,
     mode: Mode,
     waiting: VecDeque<Piece>,
+    /// Bytes that wait.
+    held: usize,
     mark: Option<Mark>,
     note: Note,
     scratch: BytesMut,
@@ -102,6 +139,7 @@ pub(super) struct Show {
     /// Substance left the gate: from here on a failure can be seen.
     content_shown: bool,
     tool_shown: bool,
+    foreign_shown: bool,
     out: VecDeque<Bytes>,
     losses: Vec<&'static str>,
     /// The block in which the seam lies.
@@ -115,6 +153,7 @@ impl Show {
             delivery,
             mode: Mode::Raw,
             waiting: VecDeque::new(),
+            held: 0,
             mark: None,
             note: Note::default(),
             scratch: BytesMut::new(),
@@ -126,6 +165,7 @@ impl Show {
             finishing: false,
             content_shown: false,
             tool_shown: false,
+            foreign_shown: false,
             out: VecDeque::new(),
             losses: Vec::new(),
             seam_block: None,
@@ -152,6 +192,7 @@ impl Show {
     fn begin(&mut self, mode: Mode) {
         self.mode = mode;
         self.tools.clear();
+        self.seam_block = None;
         self.has_substance = self.content_shown;
         self.finishing = false;
     }
@@ -162,6 +203,16 @@ impl Show {
 
     pub(super) fn is_tool_shown(&self) -> bool {
         self.tool_shown
+    }
+
+    /// Whether something was shown that another vendor can't go on from: a refusal, a server's tool.
+    pub(super) fn is_foreign_shown(&self) -> bool {
+        self.foreign_shown
+    }
+
+    /// Whether this leg's frames pass unchanged.
+    pub(super) fn is_raw(&self) -> bool {
+        matches!(self.mode, Mode::Raw)
     }
 
     pub(super) fn text(&self) -> &str {
@@ -194,6 +245,10 @@ impl Show {
     /// The leg failed: what waits is as if it had never come.
     pub(super) fn drop_waiting(&mut self) {
         self.waiting.clear();
+        self.held = 0;
+        // A frame that broke the leg was told in part.
+        self.note = Note::default();
+        self.scratch.clear();
         if let Some(mark) = self.mark.take() {
             mark.shown.restore(&mut self.shown);
             self.text.truncate(mark.text);
@@ -220,6 +275,8 @@ impl Show {
             self.waiting.push_back(Piece {
                 bytes: tail.freeze(),
                 tool: None,
+                other: false,
+                foreign: false,
                 terminal: true,
             });
         }
@@ -228,15 +285,23 @@ impl Show {
     }
 
     /// As [`Self::finish`], for an answer that a limit cut inside the tool calls `cut`: those are
-    /// withheld, and the end is written anew without them.
+    /// withheld, and the end is written anew without them. `false` = they can't be told apart from
+    /// what came in one frame with them; nothing is shown.
     pub(super) fn finish_without(
         &mut self,
         cut: &[u32],
         ending: &[Event<'_>],
         options: WriterOptions,
-    ) {
-        self.waiting
-            .retain(|piece| !piece.terminal && piece.tool.is_none_or(|tool| !cut.contains(&tool)));
+    ) -> bool {
+        if self.delivery == Delivery::Live {
+            // The caller has it already, under a stop reason that tells the truth.
+            self.finish();
+            return true;
+        }
+        if !self.waiting.iter().all(|piece| piece.is_separable(cut)) {
+            return false;
+        }
+        self.waiting.retain(|piece| !piece.is_withheld(cut));
         self.release();
         self.shown.open = None;
         let mut writer = Writer::resume(self.dialect, options, self.shown.clone());
@@ -249,13 +314,16 @@ impl Show {
             .expect("invariant: only judged answers are finished");
         self.comment("holdfast: a tool call that the token limit cut was withheld");
         self.out.push_back(tail.freeze());
+        true
     }
 
     fn release(&mut self) {
         self.mark = None;
         self.content_shown |= self.has_substance;
+        self.held = 0;
         for piece in self.waiting.drain(..) {
             self.tool_shown |= piece.tool.is_some();
+            self.foreign_shown |= piece.foreign;
             if !piece.bytes.is_empty() {
                 self.out.push_back(piece.bytes);
             }
@@ -272,6 +340,47 @@ impl Show {
         }
     }
 
+    /// Notes what the frame at hand is made of.
+    fn take_note(&mut self, event: &Event<'_>) {
+        let note = &mut self.note;
+        match event {
+            Event::BlockStart { index, block, .. } if judge::is_call(block) => {
+                note.call(*index);
+                note.substance = true;
+                self.tools.push(*index);
+            }
+            Event::BlockStart { block, .. } => {
+                note.prose(match block {
+                    Block::Text { text } | Block::Refusal { text } => !text.is_empty(),
+                    Block::Thinking { thinking, .. } => !thinking.is_empty(),
+                    _ => true,
+                });
+                note.foreign |= matches!(block, Block::Opaque { .. } | Block::Refusal { .. });
+            }
+            Event::Delta { index, .. } if self.tools.contains(index) => note.call(*index),
+            Event::Delta { .. } => note.prose(true),
+            Event::BlockStop { index } if self.tools.contains(index) => note.call(*index),
+            Event::Stop { .. } | Event::End => note.terminal = true,
+            Event::Ping => note.only_alive = true,
+            _ => {}
+        }
+        if let (
+            true,
+            Mode::Raw,
+            Event::Delta {
+                delta: Delta::Text(text),
+                ..
+            }
+            | Event::BlockStart {
+                block: Block::Text { text },
+                ..
+            },
+        ) = (self.keeps_text, &self.mode, event)
+        {
+            self.text.push_str(text);
+        }
+    }
+
     fn must_wait(&self, judge: &Judge) -> bool {
         match self.delivery {
             Delivery::Whole => true,
@@ -282,6 +391,28 @@ impl Show {
     }
 
     fn write(&mut self, event: &Event<'_>) {
+        // Text in an opening is text like any other: it may repeat what was shown.
+        if let Event::BlockStart {
+            index,
+            choice,
+            block: Block::Text { text },
+        } = event
+            && !text.is_empty()
+        {
+            let (index, choice) = (*index, *choice);
+            let block = Block::Text { text: "".into() };
+            self.write_event(&Event::BlockStart {
+                index,
+                choice,
+                block,
+            });
+            let delta = Delta::Text(text.as_ref().into());
+            return self.write_event(&Event::Delta { index, delta });
+        }
+        self.write_event(event);
+    }
+
+    fn write_event(&mut self, event: &Event<'_>) {
         let Mode::Written { writer, seam } = &mut self.mode else {
             return;
         };
@@ -343,60 +474,17 @@ impl Listener for Show {
                 text: self.text.len(),
             });
         }
-        let note = &mut self.note;
-        match event {
-            Event::BlockStart {
-                index,
-                block: Block::Tool { .. },
-                ..
-            } => {
-                note.tool = Some(*index);
-                note.substance = true;
-                self.tools.push(*index);
-            }
-            Event::BlockStart {
-                block: Block::Opaque { .. } | Block::RedactedThinking { .. },
-                ..
-            } => {
-                note.substance = true;
-            }
-            Event::BlockStart {
-                block: Block::Text { text } | Block::Refusal { text },
-                ..
-            } => {
-                note.substance |= !text.is_empty();
-            }
-            Event::BlockStart {
-                block: Block::Thinking { thinking, .. },
-                ..
-            } => {
-                note.substance |= !thinking.is_empty();
-            }
-            Event::Delta { index, delta } => {
-                if self.tools.contains(index) {
-                    note.tool = Some(*index);
-                } else {
-                    note.substance = true;
-                }
-                if let (true, Mode::Raw, Delta::Text(text)) = (self.keeps_text, &self.mode, delta) {
-                    self.text.push_str(text);
-                }
-            }
-            Event::BlockStop { index } if self.tools.contains(index) => note.tool = Some(*index),
-            Event::Stop { .. } | Event::End => note.terminal = true,
-            Event::Ping => note.only_alive = true,
-            _ => {}
-        }
+        self.take_note(event);
         match self.mode {
             Mode::Raw => self.shown.observe(self.dialect, event),
             Mode::Written { .. } => self.write(event),
         }
     }
 
-    fn frame_end(&mut self, raw: &Bytes, judge: &Judge) {
+    fn frame_end(&mut self, frame: Option<&Frame>, judge: &Judge) {
         let note = std::mem::take(&mut self.note);
         let bytes = match &self.mode {
-            Mode::Raw => raw.clone(),
+            Mode::Raw => frame.map_or_else(Bytes::new, |frame| frame.raw().clone()),
             Mode::Written { writer, .. } => {
                 Position::of(writer.shown()).restore(&mut self.shown);
                 self.scratch.split().freeze()
@@ -405,16 +493,30 @@ impl Listener for Show {
         self.has_substance |= note.substance;
         self.finishing |= note.terminal;
         let waits = self.must_wait(judge);
-        if note.only_alive && (waits || !self.waiting.is_empty()) {
+        let is_sign_of_life = note.only_alive && !(self.is_raw() && frame.is_some_and(is_part));
+        if is_sign_of_life && waits {
             return;
         }
+        self.held += bytes.len();
         self.waiting.push_back(Piece {
             bytes,
             tool: note.tool,
+            other: note.other,
+            foreign: note.foreign,
             terminal: self.finishing,
         });
         if !waits {
             self.release();
         }
     }
+
+    fn held(&self) -> usize {
+        self.held
+    }
+}
+
+/// Whether a frame that brought nothing new is nevertheless part of the answer (a first chunk with
+/// filter results or the role alone), and no keep-alive.
+fn is_part(frame: &Frame) -> bool {
+    frame.event() != Some(b"ping") && frame.data().is_some()
 }

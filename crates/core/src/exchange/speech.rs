@@ -2,32 +2,65 @@
 
 use bytes::BytesMut;
 use holdfast_wire::answer::{Answer, NotWhole, Shown, WriterOptions};
+use holdfast_wire::translate::back::Back;
 use holdfast_wire::turn::{Dialect, Event};
 use holdfast_wire::{anthropic, openai, sse};
 
-/// Reads one answer of either dialect.
+/// Reads one answer of either dialect, as its caller is to see it.
 #[derive(Debug)]
-pub(super) enum Reader {
+pub(super) struct Reader {
+    tongue: Tongue,
+    back: Option<Box<Back>>,
+}
+
+#[derive(Debug)]
+enum Tongue {
     Anthropic(anthropic::reader::Reader),
     OpenAi(openai::reader::Reader),
 }
 
 impl Reader {
-    pub(super) fn new(dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::Anthropic => Self::Anthropic(anthropic::reader::Reader::default()),
-            Dialect::OpenAi => Self::OpenAi(openai::reader::Reader::default()),
-        }
+    /// `back` = what a translated request's answer needs on its way.
+    pub(super) fn new(dialect: Dialect, back: Option<Back>) -> Self {
+        let tongue = match dialect {
+            Dialect::Anthropic => Tongue::Anthropic(anthropic::reader::Reader::default()),
+            Dialect::OpenAi => Tongue::OpenAi(openai::reader::Reader::default()),
+        };
+        let back = back.map(Box::new);
+        Self { tongue, back }
     }
 
     pub(super) fn frame(&mut self, frame: &sse::Frame, sink: &mut impl FnMut(Event<'_>)) {
+        match &mut self.back {
+            None => self.tongue.frame(frame, sink),
+            Some(back) => self
+                .tongue
+                .frame(frame, &mut |event| back.event(event, sink)),
+        }
+    }
+
+    pub(super) fn body(&mut self, body: &[u8], sink: &mut impl FnMut(Event<'_>)) {
+        match &mut self.back {
+            None => self.tongue.body(body, sink),
+            Some(back) => self.tongue.body(body, &mut |event| back.event(event, sink)),
+        }
+    }
+
+    /// The answer was ended at a stop string: what the vendor still says is not read.
+    pub(super) fn is_cut(&self) -> bool {
+        self.back.as_ref().is_some_and(|back| back.is_cut())
+    }
+}
+
+impl Tongue {
+    fn frame(&mut self, frame: &sse::Frame, sink: &mut impl FnMut(Event<'_>)) {
         match self {
             Self::Anthropic(reader) => reader.frame(frame, sink),
             Self::OpenAi(reader) => reader.frame(frame, sink),
         }
     }
 
-    pub(super) fn body(&mut self, body: &[u8], sink: &mut impl FnMut(Event<'_>)) {
+    fn body(&mut self, body: &[u8], sink: &mut impl FnMut(Event<'_>)) {
         match self {
             Self::Anthropic(reader) => reader.body(body, sink),
             Self::OpenAi(reader) => reader.body(body, sink),

@@ -8,5 +8,8 @@ mod chunks;
 mod cuts;
 mod dice;
 mod drive;
+mod outage;
 mod script;
 mod sight;
+mod vendor;
+mod world;
