@@ -1,320 +1,196 @@
-//! Messages of an Anthropic conversation as messages of a Chat conversation.
+//! The turns of an Anthropic conversation as messages of a Chat conversation.
+//!
+//! The order changes in one place: Chat wants the results of tool calls right behind the turn that
+//! made them, in the order of the calls and one message each, wherever they stood in the user's
+//! turns (trap 4). Turns of one role in a row become one message, as the Messages API reads them:
+//! some chat templates take none else (trap 18).
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
-use super::{CACHE, Way};
+use super::Way;
+use super::blocks::{self, Part, Said};
 use crate::translate::Refusal;
-use crate::translate::read::{Node, Object, loss, refuse};
+use crate::translate::read::{Node, Object};
 
-#[derive(Default, Serialize)]
-pub(super) struct Message {
-    role: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<Content>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<String>,
+#[derive(Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+pub(super) enum Message {
+    System {
+        content: String,
+    },
+    User {
+        #[serde(serialize_with = "text_or_parts")]
+        content: Vec<Part>,
+    },
+    Assistant {
+        content: Option<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<Call>,
+    },
+    Tool {
+        tool_call_id: String,
+        content: String,
+    },
 }
 
 #[derive(Serialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Value>),
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) r#type: &'static str,
+    pub(super) function: Called,
 }
 
-/// Behind the billing line of Claude Code's system prompt stands nothing for a model.
-const BILLING: &str = "x-anthropic-billing-header:";
-/// What stands before the images that tool results brought along.
-const IMAGES_OF: &str = "Images of the tool results above:";
+#[derive(Serialize)]
+pub(super) struct Called {
+    pub(super) name: String,
+    /// JSON text, as the model wrote it.
+    pub(super) arguments: String,
+}
 
+/// A tool call that waits for its result.
+pub(super) struct Pending {
+    /// The caller's id.
+    pub(super) id: String,
+    pub(super) path: String,
+}
+
+/// The messages so far.
+#[derive(Default)]
+struct Talk {
+    messages: Vec<Message>,
+    /// The calls of the last assistant turn, and whether each one's result has come.
+    calls: Vec<(Pending, bool)>,
+    /// Where the first of their results belongs.
+    results: usize,
+}
+
+/// The system prompt and all turns.
 pub(super) fn messages(from: &mut Object<'_>, way: &mut Way) -> Result<Vec<Message>, Refusal> {
-    let mut messages = Vec::new();
+    let mut talk = Talk::default();
     if let Some(node) = from.take("system") {
-        let system = system(&node, way)?;
-        if !system.is_empty() {
-            messages.push(text_message("system", system));
-        }
+        talk.system(blocks::system(&node, way)?);
     }
-    let turns = from.need("messages")?.list()?;
-    let last = turns.len();
-    for (place, turn) in turns.into_iter().enumerate() {
+    let all = from.need("messages")?;
+    let turns = all.list()?;
+    if turns.is_empty() {
+        return Err(all.wrong("a list with a message in it"));
+    }
+    let last = turns.len() - 1;
+    for (place, turn) in turns.iter().enumerate() {
         let mut message = turn.object()?;
         let role = message.need("role")?;
         let content = message.need("content")?;
         match role.string()?.as_str() {
-            "user" => user(&content, way, &mut messages)?,
-            "assistant" if place + 1 == last => {
-                return Err(turn.refuse("a begun answer is not gone on with by the target"));
+            "user" => talk.user(&content, way)?,
+            "assistant" if place == last => {
+                return Err(turn.refuse("the target does not go on with a begun answer"));
             }
-            "assistant" => assistant(&content, way, &mut messages)?,
-            "system" => messages.push(text_message("system", system(&content, way)?)),
+            "assistant" => talk.assistant(&content, way)?,
+            "system" => talk.system(blocks::system(&content, way)?),
             _ => return Err(role.wrong("`user`, `assistant` or `system`")),
         }
         message.lose_rest(&mut way.losses);
     }
-    Ok(messages)
+    talk.settle()?;
+    Ok(talk.messages)
 }
 
-fn text_message(role: &'static str, text: String) -> Message {
-    Message {
-        role,
-        content: Some(Content::Text(text)),
-        ..Message::default()
-    }
-}
+// === impl Talk ===
 
-/// The blocks of a content; a string is one text block.
-fn blocks<'a>(content: &Node<'a>) -> Result<Vec<(String, Option<Object<'a>>, Node<'a>)>, Refusal> {
-    if content.is_string() {
-        return Ok(vec![("text".to_owned(), None, content.clone())]);
-    }
-    content
-        .list()?
-        .into_iter()
-        .map(|node| {
-            let mut block = node.object()?;
-            Ok((block.need("type")?.string()?, Some(block), node))
-        })
-        .collect()
-}
-
-/// The text of a text block.
-fn text(node: &Node<'_>, block: Option<Object<'_>>, way: &mut Way) -> Result<String, Refusal> {
-    let Some(mut block) = block else {
-        return node.string();
-    };
-    let text = block.need("text")?.string()?;
-    block.lose("cache_control", CACHE, &mut way.losses);
-    block.lose(
-        "citations",
-        "citations stay at their vendor",
-        &mut way.losses,
-    );
-    block.lose_rest(&mut way.losses);
-    Ok(text)
-}
-
-fn system(content: &Node<'_>, way: &mut Way) -> Result<String, Refusal> {
-    let mut texts = Vec::new();
-    for (kind, block, node) in blocks(content)? {
-        if kind != "text" {
-            return Err(node.refuse("a system prompt of the target is text alone"));
+impl Talk {
+    fn system(&mut self, content: String) {
+        if !content.is_empty() {
+            self.messages.push(Message::System { content });
         }
-        let text = text(&node, block, way)?;
-        if text.starts_with(BILLING) {
-            way.losses
-                .push(loss(&node.path, "it is meant for Anthropic's billing"));
+    }
+
+    fn user(&mut self, content: &Node<'_>, way: &mut Way) -> Result<(), Refusal> {
+        let said = blocks::user(content, way)?;
+        for result in said.results {
+            let place = self.place(&result.id, &result.path)?;
+            let message = Message::Tool {
+                tool_call_id: way.ids.of(&result.id),
+                content: result.text,
+            };
+            self.messages.insert(place, message);
+        }
+        if said.parts.is_empty() {
+            return Ok(());
+        }
+        if let Some(Message::User { content }) = self.messages.last_mut() {
+            content.extend(said.parts);
         } else {
-            texts.push(text);
+            let content = said.parts;
+            self.messages.push(Message::User { content });
         }
+        Ok(())
     }
-    Ok(texts.join("\n\n"))
-}
 
-/// Tool results first, each a message of its own right behind the calls; then what was said.
-fn user(content: &Node<'_>, way: &mut Way, out: &mut Vec<Message>) -> Result<(), Refusal> {
-    let mut parts = Vec::new();
-    let mut shown = Vec::new();
-    for (kind, block, node) in blocks(content)? {
-        match (kind.as_str(), block) {
-            ("text", block) => {
-                parts.push(json!({"type": "text", "text": text(&node, block, way)?}));
-            }
-            ("tool_result", Some(block)) => out.push(result(block, way, &mut shown)?),
-            (kind, Some(block)) => parts.push(media(kind, block, &node, way)?),
-            (_, None) => return Err(node.wrong("a block")),
+    fn assistant(&mut self, content: &Node<'_>, way: &mut Way) -> Result<(), Refusal> {
+        let Said {
+            text,
+            calls,
+            pending,
+        } = blocks::assistant(content, way)?;
+        if text.is_none() && calls.is_empty() {
+            return Ok(());
         }
+        if let Some(Message::Assistant {
+            content,
+            tool_calls,
+        }) = self.messages.last_mut()
+        {
+            tool_calls.extend(calls);
+            *content = match (content.take(), text) {
+                (Some(before), Some(text)) => Some(before + "\n\n" + &text),
+                (before, text) => before.or(text),
+            };
+        } else {
+            self.settle()?;
+            self.calls.clear();
+            self.results = self.messages.len() + 1;
+            self.messages.push(Message::Assistant {
+                content: text,
+                tool_calls: calls,
+            });
+        }
+        let pending = pending.into_iter().map(|call| (call, false));
+        self.calls.extend(pending);
+        Ok(())
     }
-    if !shown.is_empty() {
-        way.losses.push(loss(
-            &content.path,
-            "images of tool results stand in a user message behind them",
-        ));
-        shown.insert(0, json!({"type": "text", "text": IMAGES_OF}));
-        shown.append(&mut parts);
-        parts = shown;
-    }
-    if !parts.is_empty() {
-        out.push(Message {
-            role: "user",
-            content: Some(plain(parts)),
-            ..Message::default()
-        });
-    }
-    Ok(())
-}
 
-/// One text part alone is a string, which every compatible server takes.
-fn plain(mut parts: Vec<Value>) -> Content {
-    match parts.as_mut_slice() {
-        [part] if part["type"] == "text" => match part["text"].take() {
-            Value::String(text) => Content::Text(text),
-            _ => Content::Text(String::new()),
-        },
-        _ => Content::Parts(parts),
+    /// Where the result of this call belongs.
+    fn place(&mut self, id: &str, path: &str) -> Result<usize, Refusal> {
+        let wrong = |why: &str| Refusal::Shape {
+            path: path.to_owned(),
+            why: why.to_owned(),
+        };
+        let found = self.calls.iter().position(|(call, _)| call.id == id);
+        let found = found.ok_or_else(|| wrong("it answers no call of the turn before"))?;
+        if std::mem::replace(&mut self.calls[found].1, true) {
+            return Err(wrong("it is the second result of one call"));
+        }
+        let before = self.calls[..found].iter().filter(|(_, come)| *come);
+        Ok(self.results + before.count())
     }
-}
 
-/// One `tool_result` as a message; its images go to `shown`.
-fn result(
-    mut block: Object<'_>,
-    way: &mut Way,
-    shown: &mut Vec<Value>,
-) -> Result<Message, Refusal> {
-    let id = way.ids.of(&block.need("tool_use_id")?.string()?);
-    let is_error = block.flag("is_error")?.unwrap_or(false);
-    let mut texts = Vec::new();
-    if let Some(content) = block.take("content") {
-        for (kind, block, node) in blocks(&content)? {
-            match (kind.as_str(), block) {
-                ("text", block) => texts.push(text(&node, block, way)?),
-                (kind, Some(block)) => shown.push(media(kind, block, &node, way)?),
-                (_, None) => return Err(node.wrong("a block")),
-            }
+    /// Every call has its result: a history with a gap is refused by both dialects.
+    fn settle(&self) -> Result<(), Refusal> {
+        match self.calls.iter().find(|(_, come)| !come) {
+            None => Ok(()),
+            Some((call, _)) => Err(Refusal::Shape {
+                path: call.path.clone(),
+                why: "this call has no result in the turn behind it".to_owned(),
+            }),
         }
-    }
-    block.lose("cache_control", CACHE, &mut way.losses);
-    block.lose_rest(&mut way.losses);
-    let mut text = texts.join("\n\n");
-    if is_error {
-        // Chat has no field for it (trap 8).
-        text.insert_str(0, "Error: ");
-    }
-    Ok(Message {
-        tool_call_id: Some(id),
-        ..text_message("tool", text)
-    })
-}
-
-fn media(
-    kind: &str,
-    mut block: Object<'_>,
-    node: &Node<'_>,
-    way: &mut Way,
-) -> Result<Value, Refusal> {
-    let part = match kind {
-        "image" => {
-            let url = image_url(&block.need("source")?)?;
-            json!({"type": "image_url", "image_url": {"url": url}})
-        }
-        "document" => {
-            let title = block.string("title")?;
-            block.lose("citations", "the target cites nothing", &mut way.losses);
-            let context = block.string("context")?;
-            document(&block.need("source")?, title, context)?
-        }
-        "search_result" => {
-            let title = block.string("title")?.unwrap_or_default();
-            let source = block.string("source")?.unwrap_or_default();
-            block.lose("citations", "the target cites nothing", &mut way.losses);
-            let texts = system(&block.need("content")?, way)?;
-            json!({"type": "text", "text": format!("{title}\n{source}\n\n{texts}")})
-        }
-        _ => return Err(node.refuse("the target has no block of this kind")),
-    };
-    block.lose("cache_control", CACHE, &mut way.losses);
-    block.lose_rest(&mut way.losses);
-    Ok(part)
-}
-
-fn image_url(source: &Node<'_>) -> Result<String, Refusal> {
-    let mut from = source.object()?;
-    match from.need("type")?.string()?.as_str() {
-        "base64" => {
-            let media = from.need("media_type")?.string()?;
-            let data = from.need("data")?.string()?;
-            Ok(format!("data:{media};base64,{data}"))
-        }
-        "url" => from.need("url")?.string(),
-        _ => Err(source.refuse("a file by id lives at its vendor")),
     }
 }
 
-fn document(
-    source: &Node<'_>,
-    title: Option<String>,
-    context: Option<String>,
-) -> Result<Value, Refusal> {
-    let mut from = source.object()?;
-    let text = match from.need("type")?.string()?.as_str() {
-        "base64" => {
-            let media = from.need("media_type")?.string()?;
-            let data = from.need("data")?.string()?;
-            if let Some(context) = context {
-                return Err(refuse(
-                    &source.path,
-                    &format!("a file of the target has no context (`{context}`)"),
-                ));
-            }
-            let name = title.unwrap_or_else(|| "document.pdf".to_owned());
-            let data = format!("data:{media};base64,{data}");
-            return Ok(json!({"type": "file", "file": {"filename": name, "file_data": data}}));
-        }
-        "text" => from.need("data")?.string()?,
-        "content" => {
-            let parts = from.need("content")?;
-            let mut texts = Vec::new();
-            for (kind, block, node) in blocks(&parts)? {
-                match (kind.as_str(), block) {
-                    ("text", None) => texts.push(node.string()?),
-                    ("text", Some(mut block)) => texts.push(block.need("text")?.string()?),
-                    _ => return Err(node.refuse("a document of the target is text or a file")),
-                }
-            }
-            texts.join("\n\n")
-        }
-        "url" => return Err(source.refuse("the target fetches no documents")),
-        _ => return Err(source.refuse("a file by id lives at its vendor")),
-    };
-    let head = [title, context];
-    let whole: Vec<&str> = head
-        .iter()
-        .flatten()
-        .map(String::as_str)
-        .chain([text.as_str()])
-        .collect();
-    Ok(json!({"type": "text", "text": whole.join("\n\n")}))
-}
-
-fn assistant(content: &Node<'_>, way: &mut Way, out: &mut Vec<Message>) -> Result<(), Refusal> {
-    let mut texts = String::new();
-    let mut calls = Vec::new();
-    for (kind, block, node) in blocks(content)? {
-        match (kind.as_str(), block) {
-            ("text", block) => texts.push_str(&text(&node, block, way)?),
-            ("thinking" | "redacted_thinking", _) => way
-                .losses
-                .push(loss(&node.path, "thinking is good at its own vendor only")),
-            ("tool_use", Some(mut block)) => {
-                calls.push(call(&mut block, way)?);
-                block.lose("cache_control", CACHE, &mut way.losses);
-                block.lose_rest(&mut way.losses);
-            }
-            _ => return Err(node.refuse("what its vendor's own tools did can't move")),
-        }
+/// Text alone is written as a string: every compatible server takes one, not every one a list.
+fn text_or_parts<S: Serializer>(parts: &[Part], serializer: S) -> Result<S::Ok, S::Error> {
+    let texts: Option<Vec<&str>> = parts.iter().map(Part::text).collect();
+    match texts {
+        Some(texts) => serializer.serialize_str(&texts.join("\n\n")),
+        None => parts.serialize(serializer),
     }
-    if texts.is_empty() && calls.is_empty() {
-        return Ok(());
-    }
-    out.push(Message {
-        role: "assistant",
-        content: (!texts.is_empty()).then_some(Content::Text(texts)),
-        tool_calls: calls,
-        ..Message::default()
-    });
-    Ok(())
-}
-
-fn call(block: &mut Object<'_>, way: &mut Way) -> Result<Value, Refusal> {
-    let id = way.ids.of(&block.need("id")?.string()?);
-    let name = way.names.of(&block.need("name")?.string()?);
-    let arguments = block.take("input").map_or("{}", |input| input.raw().get());
-    Ok(json!({
-        "id": id,
-        "type": "function",
-        "function": {"name": name, "arguments": arguments},
-    }))
 }
