@@ -17,9 +17,11 @@ use crate::turn::{Block, Delta, Event, Stop};
 use crate::vendor_error;
 
 mod body;
+mod name;
 mod shape;
 
 pub use crate::vendor_error::error_body;
+pub use name::with_event_name;
 
 /// Reads one answer. Feed it the answer's frames in order by [`frame`](Self::frame), or its whole
 /// body once by [`body`](Self::body).

@@ -51,6 +51,32 @@ impl Reader {
         }
     }
 
+    /// Whether every client will gather the tool calls of this frame, passed on unchanged, as this
+    /// reader does. Servers number them in ways of their own (wire facts, section 6, trap 3), and
+    /// SDKs go by the index alone. Ask before [`frame`](Self::frame) is given it.
+    pub fn is_by_the_book(&mut self, frame: &sse::Frame) -> bool {
+        if memchr::memmem::find(frame.raw(), b"tool_calls").is_none() {
+            return true;
+        }
+        let Some(data) = frame.data() else {
+            return true;
+        };
+        // What can't be read is an error or garbage, and never passed on.
+        let Ok(chunk) = serde_json::from_slice::<shape::Chunk<'_>>(&data) else {
+            return true;
+        };
+        let choices = chunk.choices.unwrap_or_default();
+        choices.into_iter().all(|choice| {
+            let Some(delta) = &choice.delta else {
+                return true;
+            };
+            match self.find(choice.index.unwrap_or(0)) {
+                Some(at) => self.choices[at].is_by_the_book(delta),
+                None => true,
+            }
+        })
+    }
+
     /// Reads the joined `data` of a frame and the frame's `event` name, if it had one: only `error`
     /// means something.
     pub fn data(

@@ -96,6 +96,27 @@ impl Choice {
         }
     }
 
+    /// Whether every client gathers the tool calls of this delta as we do.
+    pub(super) fn is_by_the_book(&mut self, delta: &shape::Delta<'_>) -> bool {
+        let Ok(calls) = delta.tool_calls() else {
+            return true;
+        };
+        let mut coming = 0;
+        for call in calls {
+            let function = call.function.as_ref();
+            if !function.is_none_or(shape::Function::has_text_arguments) {
+                return false;
+            }
+            let id = or_empty(call.id);
+            let name = or_empty(call.function.and_then(|function| function.name));
+            if !self.tools.is_by_the_book(call.index, &id, &name, coming) {
+                return false;
+            }
+            coming += usize::from(self.tools.find(call.index, &id, &name).is_none());
+        }
+        true
+    }
+
     /// Grows the open block of this kind, or opens one. An empty piece opens nothing.
     fn prose(
         &mut self,

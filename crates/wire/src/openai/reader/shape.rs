@@ -138,10 +138,7 @@ impl<'a> Delta<'a> {
     pub(super) fn calls(
         &self,
     ) -> Result<impl Iterator<Item = ToolCall<'a>> + use<'a>, &'static str> {
-        let calls: Few<ToolCall<'a>> = match self.tool_calls {
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| "malformed tool calls")?,
-            None => Few::default(),
-        };
+        let calls = self.tool_calls()?;
         let legacy: Option<Function<'a>> = match self.function_call {
             Some(raw) => serde_json::from_str(raw.get()).map_err(|_| "malformed function call")?,
             None => None,
@@ -153,6 +150,14 @@ impl<'a> Delta<'a> {
             custom: None,
         });
         Ok(calls.into_iter().chain(legacy))
+    }
+
+    /// The tool calls alone; or why they cannot be read.
+    pub(super) fn tool_calls(&self) -> Result<Few<ToolCall<'a>>, &'static str> {
+        match self.tool_calls {
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_| "malformed tool calls"),
+            None => Ok(Few::default()),
+        }
     }
 
     /// Gives `take` every text in the order in which a model says them: thinking, text, refusal.
@@ -177,6 +182,12 @@ impl<'a> Delta<'a> {
 // === impl Function ===
 
 impl<'a> Function<'a> {
+    /// Whether the arguments come as the dialect has them: as text, or not at all.
+    pub(super) fn has_text_arguments(&self) -> bool {
+        self.arguments
+            .is_none_or(|raw| raw.get().starts_with('"') || raw.get() == "null")
+    }
+
     /// The arguments, as JSON text or a piece of it; `None` if there are none or they are null.
     pub(super) fn arguments(&self) -> Option<Cow<'a, str>> {
         let json = self.arguments?.get();

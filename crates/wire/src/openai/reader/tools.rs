@@ -80,6 +80,28 @@ impl Tools {
         &mut self.0[last]
     }
 
+    /// Whether a delta with these marks is one that every client gathers as we do: a new call has the
+    /// next index, a later delta has its call's index and no other mark. `coming` = calls that the
+    /// same chunk opens before it.
+    pub(crate) fn is_by_the_book(
+        &mut self,
+        wire_index: Option<u32>,
+        id: &str,
+        name: &str,
+        coming: usize,
+    ) -> bool {
+        let opened = self.0.len() + coming;
+        match self.find(wire_index, id, name) {
+            None => wire_index.is_some_and(|index| usize::try_from(index) == Ok(opened)),
+            Some(call) => {
+                id.is_empty()
+                    && name.is_empty()
+                    && wire_index.is_some()
+                    && call.wire_index == wire_index
+            }
+        }
+    }
+
     /// True if no further call may be opened: whoever sends so many is not answering.
     pub(crate) fn is_full(&self) -> bool {
         self.0.len() >= MAX_CALLS
@@ -254,6 +276,22 @@ mod tests {
         for (case, deltas, expected) in table {
             assert_eq!(blocks(deltas), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn only_calls_by_the_book_are_gathered_by_every_client() {
+        let mut tools = Tools::default();
+        assert!(!tools.is_by_the_book(None, "a", "f", 0));
+        assert!(!tools.is_by_the_book(Some(1), "a", "f", 0));
+        assert!(tools.is_by_the_book(Some(0), "a", "f", 0));
+        tools.open(Some(0), "a", "f", 0).grow("{}");
+        assert!(tools.is_by_the_book(Some(0), "", "", 0));
+        assert!(!tools.is_by_the_book(None, "", "", 0));
+        assert!(!tools.is_by_the_book(Some(0), "a", "f", 0), "resent marks");
+        assert!(!tools.is_by_the_book(Some(0), "b", "f", 0), "index 0 again");
+        assert!(tools.is_by_the_book(Some(1), "b", "f", 0));
+        assert!(tools.is_by_the_book(Some(2), "c", "f", 1));
+        assert!(!tools.is_by_the_book(Some(1), "c", "f", 1));
     }
 
     #[test]
