@@ -356,6 +356,10 @@ impl Listener for Deaf {
     fn held(&self) -> usize {
         0
     }
+    fn is_raw(&self) -> bool {
+        false
+    }
+    fn write_from_here(&mut self) {}
 }
 
 #[cfg(test)]

@@ -161,6 +161,9 @@ impl Drive {
             Ok(prepared) => prepared,
             Err(why) => return self.exchange.handle_untranslatable(send.attempt, &why),
         };
+        if let Some(back) = prepared.back {
+            self.exchange.handle_translated(send.attempt, back);
+        }
         for loss in prepared.losses {
             if !self.losses.contains(&loss) {
                 self.losses.push(loss);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use holdfast_config::checked::{self, Auth, AuthStyle};
 use holdfast_core::exchange::{Ask, Send};
 use holdfast_upstream::Pieces;
+use holdfast_wire::translate::back::Back;
 use holdfast_wire::turn::Dialect;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 
@@ -19,6 +20,8 @@ mod translated;
 pub(crate) struct Prepared {
     pub(crate) request: Request<Pieces>,
     pub(crate) losses: Vec<String>,
+    /// What the answer of a translated request needs on its way back.
+    pub(crate) back: Option<Back>,
 }
 
 /// Makes the request of an attempt; the error says why this target can't carry it.
@@ -38,16 +41,21 @@ pub(crate) fn prepare_at(call: &Call, send: &Send, path: &str) -> Result<Prepare
     let provider = call.snapshot.config.provider(target);
     let same = provider.dialect == call.wishes.dialect;
     check_parts(&call.body, target)?;
-    let (pieces, losses) = if same {
-        (own_bytes(call, target, provider, send)?, Vec::new())
+    let (pieces, losses, back) = if same {
+        (own_bytes(call, target, provider, send)?, Vec::new(), None)
     } else {
-        translated::body(call, target, provider, send)?
+        let made = translated::body(call, target, provider, send)?;
+        (vec![made.body.into()], made.losses, made.back)
     };
     let body = Pieces::new(pieces);
     let request = head(call, provider, target.provider, path, same, send.stream)?
         .body(body)
         .map_err(|error| format!("the request can't be written: {error}"))?;
-    Ok(Prepared { request, losses })
+    Ok(Prepared {
+        request,
+        losses,
+        back,
+    })
 }
 
 /// A target that can't see what the caller shows would answer something else.

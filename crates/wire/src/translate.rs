@@ -36,6 +36,13 @@ pub struct Target<'a> {
     pub stream_options: bool,
 }
 
+impl Target<'_> {
+    /// A wish for more tokens than the model can give is lowered.
+    fn clamp(&self, wish: u64) -> u64 {
+        self.max_output.map_or(wish, |most| wish.min(most))
+    }
+}
+
 /// A request in the target's dialect.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {

@@ -88,7 +88,7 @@ impl Exchange {
         let first = self.paused_messages.is_empty() && !self.show.is_content_shown();
         let same = leg.facts.dialect == self.setup.wishes.dialect;
         if first && same && leg.is_stream() {
-            self.show.begin_raw();
+            self.show.begin_raw(self.writer_options(true));
         } else {
             let continues = self.paused_messages.is_empty() && !self.show.text().is_empty();
             if continues {

@@ -55,6 +55,10 @@ pub(super) trait Listener {
     fn frame_end(&mut self, frame: Option<&sse::Frame>, judge: &Judge);
     /// How many bytes are held back.
     fn held(&self) -> usize;
+    /// Whether frames are passed on unchanged.
+    fn is_raw(&self) -> bool;
+    /// The next frame can't be passed on unchanged: it is written anew, and so is all that follows.
+    fn write_from_here(&mut self);
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -267,6 +271,9 @@ impl Leg {
 
     fn frame(&mut self, frame: sse::Frame, now: Time, listener: &mut impl Listener) {
         let mut progress = false;
+        if listener.is_raw() && !self.reader.is_by_the_book(&frame) {
+            listener.write_from_here();
+        }
         let judge = &mut self.judge;
         self.reader.frame(&frame, &mut |event| {
             progress |= is_progress(&event);

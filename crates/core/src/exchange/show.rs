@@ -5,6 +5,8 @@
 //! them wait. Whatever leaves is a prefix of one coherent answer, and what waits can be dropped as if
 //! it had never come.
 
+mod passed;
+
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +19,7 @@ use super::speech::{self, Writer};
 use crate::join::Seam;
 use crate::judge::{self, Judge};
 use crate::policy::Delivery;
+use passed::Passed;
 
 /// Bytes that wait for the gate.
 #[derive(Debug)]
@@ -133,6 +136,8 @@ pub(super) struct Show {
     keeps_text: bool,
     /// Tool blocks of this leg that are open or waiting.
     tools: Vec<u32>,
+    /// What passed unchanged in this leg, for when the rest of it can't.
+    passed: Passed,
     /// Substance waits or was shown in this leg.
     has_substance: bool,
     finishing: bool,
@@ -161,6 +166,7 @@ impl Show {
             text: String::new(),
             keeps_text,
             tools: Vec::new(),
+            passed: Passed::default(),
             has_substance: false,
             finishing: false,
             content_shown: false,
@@ -172,9 +178,10 @@ impl Show {
         }
     }
 
-    /// The next leg's frames pass unchanged.
-    pub(super) fn begin_raw(&mut self) {
+    /// The next leg's frames pass unchanged; `options` are for when they no longer can.
+    pub(super) fn begin_raw(&mut self, options: WriterOptions) {
         self.begin(Mode::Raw);
+        self.passed = Passed::new(options);
     }
 
     /// The next leg is written anew, after what was shown; `seam` where it continues a cut text.
@@ -208,11 +215,6 @@ impl Show {
     /// Whether something was shown that another vendor can't go on from: a refusal, a server's tool.
     pub(super) fn is_foreign_shown(&self) -> bool {
         self.foreign_shown
-    }
-
-    /// Whether this leg's frames pass unchanged.
-    pub(super) fn is_raw(&self) -> bool {
-        matches!(self.mode, Mode::Raw)
     }
 
     pub(super) fn text(&self) -> &str {
@@ -476,7 +478,10 @@ impl Listener for Show {
         }
         self.take_note(event);
         match self.mode {
-            Mode::Raw => self.shown.observe(self.dialect, event),
+            Mode::Raw => {
+                self.passed.note(event);
+                self.shown.observe(self.dialect, event);
+            }
             Mode::Written { .. } => self.write(event),
         }
     }
@@ -484,7 +489,9 @@ impl Listener for Show {
     fn frame_end(&mut self, frame: Option<&Frame>, judge: &Judge) {
         let note = std::mem::take(&mut self.note);
         let bytes = match &self.mode {
-            Mode::Raw => frame.map_or_else(Bytes::new, |frame| frame.raw().clone()),
+            Mode::Raw => {
+                frame.map_or_else(Bytes::new, |frame| speech::unchanged(self.dialect, frame))
+            }
             Mode::Written { writer, .. } => {
                 Position::of(writer.shown()).restore(&mut self.shown);
                 self.scratch.split().freeze()
@@ -493,7 +500,8 @@ impl Listener for Show {
         self.has_substance |= note.substance;
         self.finishing |= note.terminal;
         let waits = self.must_wait(judge);
-        let is_sign_of_life = note.only_alive && !(self.is_raw() && frame.is_some_and(is_part));
+        let is_part = self.is_raw() && frame.is_some_and(|frame| is_part(frame, &bytes));
+        let is_sign_of_life = note.only_alive && !is_part;
         if is_sign_of_life && waits {
             return;
         }
@@ -513,10 +521,19 @@ impl Listener for Show {
     fn held(&self) -> usize {
         self.held
     }
+
+    fn is_raw(&self) -> bool {
+        matches!(self.mode, Mode::Raw)
+    }
+
+    fn write_from_here(&mut self) {
+        let writer = self.passed.writer(self.dialect, &self.shown);
+        self.mode = Mode::Written { writer, seam: None };
+    }
 }
 
 /// Whether a frame that brought nothing new is nevertheless part of the answer (a first chunk with
 /// filter results or the role alone), and no keep-alive.
-fn is_part(frame: &Frame) -> bool {
-    frame.event() != Some(b"ping") && frame.data().is_some()
+fn is_part(frame: &Frame, bytes: &Bytes) -> bool {
+    frame.data().is_some() && !bytes.starts_with(b"event: ping\n") && frame.event() != Some(b"ping")
 }

@@ -1,6 +1,6 @@
 //! The caller's dialect as something to write in: one type over the writers of all dialects.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use holdfast_wire::answer::{Answer, NotWhole, Shown, WriterOptions};
 use holdfast_wire::translate::back::Back;
 use holdfast_wire::turn::{Dialect, Event};
@@ -36,6 +36,14 @@ impl Reader {
             Some(back) => self
                 .tongue
                 .frame(frame, &mut |event| back.event(event, sink)),
+        }
+    }
+
+    /// Whether every client reads this frame, passed on unchanged, as we do. Ask before it is read.
+    pub(super) fn is_by_the_book(&mut self, frame: &sse::Frame) -> bool {
+        match &mut self.tongue {
+            Tongue::Anthropic(_) => true,
+            Tongue::OpenAi(reader) => reader.is_by_the_book(frame),
         }
     }
 
@@ -115,6 +123,14 @@ impl Writer {
             Self::Anthropic(writer) => writer.losses(),
             Self::OpenAi(writer) => writer.losses(),
         }
+    }
+}
+
+/// The frame as it came, but with its event's name where the dialect's clients need one.
+pub(super) fn unchanged(dialect: Dialect, frame: &sse::Frame) -> Bytes {
+    match dialect {
+        Dialect::Anthropic => anthropic::reader::with_event_name(frame),
+        Dialect::OpenAi => frame.raw().clone(),
     }
 }
 

@@ -1,24 +1,48 @@
 //! Bodies that are not the caller's own bytes: translations and continuations.
 
-use bytes::Bytes;
-use holdfast_config::checked::{self, Prefill};
+use holdfast_config::checked::{self, MaxTokensField, Prefill};
 use holdfast_core::exchange::{Ask, Send};
 use holdfast_wire::envelope::{Edit, Envelope, Limits};
+use holdfast_wire::translate::{self, back::Back};
 use serde_json::json;
 
 use crate::admit::Call;
 
-/// The request in the target's dialect, and what it lost.
+/// A request in the target's dialect.
+pub(super) struct Translation {
+    pub(super) body: Vec<u8>,
+    pub(super) losses: Vec<String>,
+    /// What its answer needs on the way back.
+    pub(super) back: Option<Back>,
+}
+
+/// The caller's request for a target of another dialect; the error says why it can't be.
 pub(super) fn body(
-    _call: &Call,
-    _target: &checked::Target,
+    call: &Call,
+    target: &checked::Target,
     provider: &checked::Provider,
-    _send: &Send,
-) -> Result<(Vec<Bytes>, Vec<String>), String> {
-    Err(format!(
-        "provider `{}` speaks another dialect",
-        provider.name
-    ))
+    send: &Send,
+) -> Result<Translation, String> {
+    let quirks = provider.quirks;
+    let facts = translate::Target {
+        model: target.model.as_deref().unwrap_or(&call.model),
+        stream: send.stream,
+        max_output: target.max_output_tokens,
+        stop_limit: quirks.stop_limit.map(|limit| limit as usize),
+        tool_id_alnum9: quirks.tool_id_alnum9,
+        max_completion_tokens: quirks.max_tokens_field == MaxTokensField::MaxCompletionTokens,
+        stream_options: quirks.stream_options,
+    };
+    let translated = translate::request(call.wishes.dialect, &call.body, &facts)
+        .map_err(|refusal| refusal.to_string())?;
+    let back = Back::of(&translated);
+    let losses = translated.losses.iter().map(ToString::to_string).collect();
+    let depth = call.snapshot.config.limits.json_depth;
+    let body = match &send.ask {
+        Ask::Original => translated.body,
+        ask => continued(target.prefill, ask, &translated.body, depth)?,
+    };
+    Ok(Translation { body, losses, back })
 }
 
 /// A request with turns behind it, in the target's dialect.

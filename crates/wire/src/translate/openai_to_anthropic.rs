@@ -140,7 +140,8 @@ fn refuse_unknowable(from: &mut Object<'_>) -> Result<(), Refusal> {
 fn max_tokens(from: &mut Object<'_>, target: &Target<'_>) -> Result<u64, Refusal> {
     let old = from.count("max_tokens")?;
     let new = from.count("max_completion_tokens")?;
-    new.or(old).or(target.max_output).ok_or_else(|| {
+    let wish = new.or(old).map(|wish| target.clamp(wish));
+    wish.or(target.max_output).ok_or_else(|| {
         refuse(
             "max_tokens",
             "the target demands a limit; give one, or set `max_output_tokens` of the target",
