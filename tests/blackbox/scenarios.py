@@ -29,7 +29,8 @@ def config(first, second, **defaults):
         "routes": [
             {"model": "openai", "targets": targets("openai", "openai")},
             {"model": "anthropic", "targets": targets("anthropic", "anthropic")},
-            {"model": "cross", "targets": targets("openai", "anthropic")},
+            # Anthropic demands a limit, and a Chat caller need not give one.
+            {"model": "cross", "targets": ["first-openai/asked", {"provider": "second-anthropic", "model": "sim-ok", "max_output_tokens": 60_000}]},
         ],
         "defaults": {"attempts_per_target": 1, "timeouts": cells.TIMEOUTS, "breaker": {"consecutive": 1000000, "min_calls": 1000000}, **defaults},
     }

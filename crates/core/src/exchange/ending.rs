@@ -7,7 +7,7 @@ use holdfast_wire::answer::Answer;
 use holdfast_wire::fold::Fold;
 use holdfast_wire::turn::{Dialect, Event, Stop, Usage};
 
-use super::leg::{self, Cause, Ended, Kept, Leg, Said};
+use super::leg::{self, Cause, Ended, Kept, Leg, Listener as _, Said};
 use super::record::{AttemptRecord, verdict_name};
 use super::speech::{self, Reader};
 use super::{Action, Exchange, Outcome, State};

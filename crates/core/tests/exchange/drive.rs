@@ -157,3 +157,70 @@ pub(crate) fn recorded() -> &'static [Recorded] {
     });
     &ALL
 }
+
+/// What a vendor sends to one attempt.
+pub(crate) enum Reply {
+    /// A stream that ends cleanly, or not at all.
+    Stream(String),
+    Open(String),
+    Body(String),
+    Status(u16, &'static str),
+}
+
+/// Answers the attempts of `setup` in turn, and tells what was asked beside what came of it. Time
+/// runs from timeout to timeout.
+pub(crate) fn talk(setup: Setup, replies: Vec<Reply>) -> (End, Vec<Action>) {
+    let mut now = Time::default();
+    let mut exchange = Exchange::new(setup, now);
+    let mut replies = replies.into_iter();
+    let (mut shown, mut asked, mut finish) = (Vec::new(), Vec::new(), None);
+    loop {
+        while let Some(action) = exchange.poll_action(now, &mut Free, &mut || 0) {
+            match &action {
+                Action::Release(bytes) => shown.extend_from_slice(bytes),
+                Action::Finish(end) => finish = Some(end.clone()),
+                Action::Send(send) => {
+                    let reply = replies.next().expect("a reply for every attempt");
+                    answer(&mut exchange, send.attempt, reply, now);
+                }
+                Action::Abort { .. } => {}
+            }
+            asked.push(action);
+        }
+        match exchange.poll_timeout() {
+            Some(due) => now = due,
+            None => break,
+        }
+        exchange.handle_timeout(now);
+    }
+    let finish = finish.expect("a finish");
+    let end = End {
+        outcome: finish.outcome,
+        shown,
+        body: finish.body,
+    };
+    (end, asked)
+}
+
+fn answer(exchange: &mut Exchange, attempt: u32, reply: Reply, now: Time) {
+    exchange.handle_connected(attempt, now);
+    let (head, bytes, ends) = match reply {
+        Reply::Stream(bytes) => (stream_head(), bytes, true),
+        Reply::Open(bytes) => (stream_head(), bytes, false),
+        Reply::Body(bytes) => (plain_head(200), bytes, true),
+        Reply::Status(status, bytes) => (plain_head(status), bytes.to_owned(), false),
+    };
+    exchange.handle_head(attempt, head, now);
+    exchange.handle_chunk(attempt, bytes.into(), now);
+    if ends {
+        exchange.handle_end(attempt, Ok(()), now);
+    }
+}
+
+fn plain_head(status: u16) -> Head {
+    Head {
+        status,
+        content_type: Some("application/json".into()),
+        ..Head::default()
+    }
+}

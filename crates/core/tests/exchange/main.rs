@@ -9,6 +9,7 @@ mod cuts;
 mod dice;
 mod drive;
 mod outage;
+mod regress;
 mod script;
 mod sight;
 mod vendor;
