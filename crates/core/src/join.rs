@@ -44,8 +44,11 @@ fn is_fence_open(text: &str) -> bool {
 
 /// The longest overlap that is looked for, in bytes.
 const LOOK_BACK: usize = 512;
-/// An overlap shorter than this may be chance ("the"), and is kept.
+/// A repetition that stands right at the cut, without a gap, is one from so many bytes on.
 const MIN_OVERLAP: usize = 8;
+/// After a gap it may be meant ("very, very"): it takes two words and so many bytes. What is said
+/// twice is seen; what is missing is not.
+const MIN_AFTER_GAP: usize = 16;
 
 /// Removes the overlap at the start of a continuation.
 ///
@@ -103,12 +106,15 @@ impl Seam {
 /// to be chance, or the gap between two words.
 fn overlap(tail: &str, next: &str) -> usize {
     let most = tail.len().min(next.len());
-    (MIN_OVERLAP..=most)
+    let has_gap = tail.ends_with(char::is_whitespace) || next.starts_with(char::is_whitespace);
+    let least = if has_gap { MIN_AFTER_GAP } else { MIN_OVERLAP };
+    (least..=most)
         .rev()
         .find(|&length| {
             next.is_char_boundary(length)
                 && tail.is_char_boundary(tail.len() - length)
                 && begins_word(tail, tail.len() - length)
+                && (!has_gap || next[..length].trim().contains(char::is_whitespace))
                 && tail.ends_with(&next[..length])
         })
         .unwrap_or_else(|| gap(tail, next))
@@ -188,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn a_word_said_twice_on_purpose_stays() {
+        let doubled = r#"turns river {"a":1} {"a":1} saddle"#;
+        for (cut, _) in doubled.match_indices(' ') {
+            assert_eq!(seam(&doubled[..cut], &[&doubled[cut..]]), doubled);
+        }
+        assert_eq!(
+            seam("it carries", &[" carries", " on"]),
+            "it carries carries on"
+        );
+    }
+
+    #[test]
     fn only_free_text_can_be_joined() {
         assert_eq!(check("plain words"), Ok(()));
         assert_eq!(check("a\n```rust\nfn x() {"), Err(Refusal::OpenFence));
@@ -203,15 +221,16 @@ mod tests {
         #[test]
         fn any_cut_with_a_repetition_gives_the_text(
             words in prop::collection::vec("[a-z]{1,9}", 8..40),
-            cut in 1_usize..7,
-            repeat in 0_usize..5,
+            cut in 4_usize..7,
+            // One word again, after a gap, may be meant.
+            repeat in prop_oneof![Just(0_usize), 2_usize..5],
             size in 1_usize..9,
         ) {
             // Numbered words are unique, so that no repetition is chance.
             let words: Vec<String> =
                 words.iter().enumerate().map(|(n, word)| format!("{word}é{n:04} ")).collect();
             let shown: String = words[..cut].concat();
-            let from = cut.saturating_sub(repeat);
+            let from = cut - repeat;
             let rest: String = words[from..].concat();
             let chars: Vec<char> = rest.chars().collect();
             let pieces: Vec<String> = chars.chunks(size).map(|piece| piece.iter().collect()).collect();
