@@ -229,6 +229,8 @@ impl Sight {
             self.calls.push(Default::default());
         }
         let function = &call["function"];
+        let names = call["id"].is_string() || function["name"].is_string();
+        self.check(!names || self.calls[index].1.is_empty(), "marks again");
         let known = &mut self.calls[index];
         known.0 += call["id"].as_str().unwrap_or_default();
         known.1 += function["name"].as_str().unwrap_or_default();

@@ -140,10 +140,12 @@ fn begin_of(script: &Script, send: &Send, dice: &mut Dice) -> usize {
         script.text
     );
     let words = |at: &usize| *at == 0 || script.text[..*at].ends_with(' ');
-    let repeats = (0..shown.len().saturating_sub(9)).rev();
+    // Two words and more: a single one may be meant.
+    let repeats = (0..shown.len().saturating_sub(20)).rev();
     let repeats = repeats
         .filter(|at| script.text.is_char_boundary(*at))
-        .filter(words);
+        .filter(words)
+        .filter(|at| shown[*at..].trim().contains(' '));
     match dice.below(3) {
         0 => repeats.take(3).last().unwrap_or(shown.len()),
         _ => shown.len(),
