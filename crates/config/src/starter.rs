@@ -17,6 +17,9 @@ struct Vendor {
     base_url: &'static str,
     /// What this vendor answers in place of another vendor's model.
     model: &'static str,
+    /// The most tokens that it answers, where the vendor demands a limit (Anthropic's page of the
+    /// model).
+    max_output_tokens: Option<u64>,
     /// The beginnings of the names of its own models.
     own: &'static [&'static str],
 }
@@ -28,6 +31,7 @@ const VENDORS: [Vendor; 5] = [
         key: "ANTHROPIC_API_KEY",
         base_url: "ANTHROPIC_BASE_URL",
         model: "claude-opus-5-5",
+        max_output_tokens: Some(128_000),
         own: &["claude"],
     },
     Vendor {
@@ -35,6 +39,7 @@ const VENDORS: [Vendor; 5] = [
         key: "OPENAI_API_KEY",
         base_url: "OPENAI_BASE_URL",
         model: "gpt-5.6",
+        max_output_tokens: None,
         own: &["gpt", "o1", "o3", "o4", "chatgpt"],
     },
     Vendor {
@@ -42,6 +47,7 @@ const VENDORS: [Vendor; 5] = [
         key: "OPENROUTER_API_KEY",
         base_url: "OPENROUTER_BASE_URL",
         model: "openrouter/auto",
+        max_output_tokens: None,
         own: &[],
     },
     Vendor {
@@ -49,6 +55,7 @@ const VENDORS: [Vendor; 5] = [
         key: "DEEPSEEK_API_KEY",
         base_url: "DEEPSEEK_BASE_URL",
         model: "deepseek-v4",
+        max_output_tokens: None,
         own: &["deepseek"],
     },
     Vendor {
@@ -56,6 +63,7 @@ const VENDORS: [Vendor; 5] = [
         key: "MISTRAL_API_KEY",
         base_url: "MISTRAL_BASE_URL",
         model: "mistral-large-latest",
+        max_output_tokens: None,
         own: &["mistral", "codestral", "ministral"],
     },
 ];
@@ -185,7 +193,13 @@ impl DetectedKeys {
         }
         for found in self.found.iter().filter(|found| Some(*found) != first) {
             let vendor = &VENDORS[found.vendor];
-            targets.push(format!("{}/{}", vendor.kind, vendor.model));
+            targets.push(match vendor.max_output_tokens {
+                None => format!("{}/{}", vendor.kind, vendor.model),
+                Some(most) => format!(
+                    "provider: {}\n        model: {}\n        max_output_tokens: {most}",
+                    vendor.kind, vendor.model
+                ),
+            });
         }
         if self.found.is_empty() {
             targets.push("ollama".to_owned());
