@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::{Loss, Refusal};
+use crate::borrowed::{Text, why_not};
+use crate::json;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -26,14 +28,32 @@ pub(super) struct Object<'a> {
 impl<'a> Object<'a> {
     /// Reads a whole body.
     pub(super) fn body(body: &'a [u8]) -> Result<Self, Refusal> {
-        let members = serde_json::from_slice(body).map_err(|error| Refusal::Shape {
+        let wrong = |why: &str| Refusal::Shape {
             path: "the body".to_owned(),
-            why: error.to_string(),
-        })?;
-        Ok(Self {
-            members,
-            path: String::new(),
-        })
+            why: why.to_owned(),
+        };
+        let text = std::str::from_utf8(body).map_err(|_| wrong("it is not UTF-8"))?;
+        let members = json::members(text).ok_or_else(|| wrong(why_not(text)))?;
+        Self::of(members, String::new())
+    }
+
+    /// A member that stands twice is refused: two readers could read two different requests.
+    fn of(members: Vec<(Text<'a>, &'a RawValue)>, path: String) -> Result<Self, Refusal> {
+        let mut object = Self {
+            members: BTreeMap::new(),
+            path,
+        };
+        for (name, raw) in members {
+            let name = name.0.into_owned();
+            if object.members.contains_key(&name) {
+                return Err(Refusal::Shape {
+                    path: object.at(&name),
+                    why: "it stands twice".to_owned(),
+                });
+            }
+            object.members.insert(name, raw);
+        }
+        Ok(object)
     }
 
     /// Takes a member out; null counts as absent.
@@ -124,11 +144,8 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn object(&self) -> Result<Object<'a>, Refusal> {
-        let members = serde_json::from_str(self.raw.get()).map_err(|_| self.wrong("an object"))?;
-        Ok(Object {
-            members,
-            path: self.path.clone(),
-        })
+        let members = json::members(self.raw.get()).ok_or_else(|| self.wrong("an object"))?;
+        Object::of(members, self.path.clone())
     }
 
     pub(super) fn list(&self) -> Result<Vec<Self>, Refusal> {
