@@ -197,7 +197,7 @@ impl Exchange {
 
     /// A piece of the response body came.
     pub fn handle_chunk(&mut self, attempt: u32, chunk: Bytes, now: Time) {
-        let Some(leg) = self.leg_of(attempt) else {
+        let Some(leg) = self.leg_of(attempt).filter(|leg| leg.has_head()) else {
             return;
         };
         if leg.sniff(&chunk) {

@@ -110,6 +110,7 @@ pub(super) struct Leg {
     pub(super) ended: Option<Ended>,
     pub(super) first_token: Option<Time>,
     asked_stream: bool,
+    has_head: bool,
     /// A first chunk of the body came.
     flows: bool,
     phase: Phase,
@@ -155,6 +156,7 @@ impl Leg {
             ended: None,
             first_token: None,
             asked_stream: begin.asked_stream,
+            has_head: false,
             flows: false,
             phase: Phase::Connecting,
             phase_began: now,
@@ -185,7 +187,15 @@ impl Leg {
         }
     }
 
+    /// Whether the response head came; there is no body before it.
+    pub(super) fn has_head(&self) -> bool {
+        self.has_head
+    }
+
     pub(super) fn head(&mut self, head: Head, now: Time) {
+        if std::mem::replace(&mut self.has_head, true) {
+            return;
+        }
         self.enter(Phase::First, now);
         if !(200..300).contains(&head.status) {
             self.body = Body::Error(BytesMut::new());

@@ -149,6 +149,9 @@ pub(super) struct Show {
     losses: Vec<&'static str>,
     /// The block in which the seam lies.
     seam_block: Option<u32>,
+    /// A text block of the continuation that is opened with its first text: an empty one would be
+    /// taken for the answer by clients that look at the last block.
+    unopened: Option<(u32, u32)>,
 }
 
 impl Show {
@@ -175,6 +178,7 @@ impl Show {
             out: VecDeque::new(),
             losses: Vec::new(),
             seam_block: None,
+            unopened: None,
         }
     }
 
@@ -200,6 +204,7 @@ impl Show {
         self.mode = mode;
         self.tools.clear();
         self.seam_block = None;
+        self.unopened = None;
         self.has_substance = self.content_shown;
         self.finishing = false;
     }
@@ -388,7 +393,9 @@ impl Show {
             Delivery::Whole => true,
             _ if self.finishing || !self.has_substance => true,
             Delivery::Live => false,
-            Delivery::Guarded => judge.is_tool_open() || !judge.cut_tools().is_empty(),
+            // A call is good only with the calls beside it, so all of them wait for the verdict: until
+            // then they can be dropped, and the text before them continued.
+            Delivery::Guarded => !self.tools.is_empty(),
         }
     }
 
@@ -414,7 +421,46 @@ impl Show {
         self.write_event(event);
     }
 
+    /// Keeps an empty text block of a continuation back; `true` = this event is dealt with.
+    fn delays(&mut self, event: &Event<'_>) -> bool {
+        let Mode::Written {
+            writer,
+            seam: Some(_),
+        } = &self.mode
+        else {
+            return false;
+        };
+        match event {
+            Event::BlockStart {
+                index,
+                choice,
+                block: Block::Text { text },
+            } if text.is_empty() && writer.shown().open.is_none() => {
+                self.unopened = Some((*index, *choice));
+                true
+            }
+            Event::Delta {
+                delta: Delta::Text(text),
+                ..
+            } => text.is_empty(),
+            // What the seam still holds of this block is not shown yet.
+            Event::BlockStop { index } if self.seam_block == Some(*index) => false,
+            Event::BlockStop { index } => self.is_unopened(*index),
+            _ => false,
+        }
+    }
+
+    /// The block ended before it was opened: nothing of it is shown.
+    fn is_unopened(&mut self, index: u32) -> bool {
+        self.unopened
+            .take_if(|(unopened, _)| *unopened == index)
+            .is_some()
+    }
+
     fn write_event(&mut self, event: &Event<'_>) {
+        if self.delays(event) {
+            return;
+        }
         let Mode::Written { writer, seam } = &mut self.mode else {
             return;
         };
@@ -430,6 +476,7 @@ impl Show {
             } = event
             {
                 keep(text);
+                open_text(writer, &mut self.unopened, &mut self.scratch);
             }
             return writer.event(event, &mut self.scratch);
         };
@@ -441,6 +488,7 @@ impl Show {
                 self.seam_block = Some(*index);
                 if let Some(text) = seam.push(text).filter(|text| !text.is_empty()) {
                     keep(&text);
+                    open_text(writer, &mut self.unopened, &mut self.scratch);
                     write_text(writer, *index, &text, &mut self.scratch);
                 }
             }
@@ -448,11 +496,27 @@ impl Show {
             Event::BlockStop { index } if self.seam_block == Some(*index) => {
                 let rest = seam.finish();
                 keep(&rest);
+                if rest.is_empty() && self.unopened.take().is_some() {
+                    return;
+                }
+                open_text(writer, &mut self.unopened, &mut self.scratch);
                 write_text(writer, *index, &rest, &mut self.scratch);
                 writer.event(event, &mut self.scratch);
             }
             _ => writer.event(event, &mut self.scratch),
         }
+    }
+}
+
+fn open_text(writer: &mut Writer, unopened: &mut Option<(u32, u32)>, out: &mut BytesMut) {
+    if let Some((index, choice)) = unopened.take() {
+        let block = Block::Text { text: "".into() };
+        let start = Event::BlockStart {
+            index,
+            choice,
+            block,
+        };
+        writer.event(&start, out);
     }
 }
 

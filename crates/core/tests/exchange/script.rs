@@ -46,7 +46,15 @@ impl Script {
     pub(crate) fn any(dice: &mut Dice, words: usize) -> Self {
         let mut text = String::new();
         for n in 0..dice.below(words + 1) {
-            let word = dice.of(&["alpha", "bé", "\"q\"", "c\\d", "😀x", "long-winded", "\n\n"]);
+            let word = dice.of(&[
+                "alpha",
+                "bé",
+                "\"q\"",
+                "c\\d",
+                "😀x",
+                "long-winded",
+                "\nline",
+            ]);
             write!(text, "{word}{n:03} ").unwrap();
         }
         let mut calls = Vec::new();

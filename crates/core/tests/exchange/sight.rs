@@ -40,9 +40,8 @@ impl Sight {
                     event = Some(name);
                 } else if let Some(piece) = line.strip_prefix("data: ") {
                     data.push_str(piece);
-                } else if !line.starts_with(':') && !line.is_empty() {
-                    sight.wrong(line);
                 }
+                // Comments and fields of other names say nothing.
             }
             match dialect {
                 _ if data.is_empty() => {}
