@@ -76,14 +76,18 @@ impl Ids {
     }
 
     pub(super) fn of(&mut self, id: &str) -> String {
-        if !self.alnum9 || is_alnum9(id) {
+        if !self.alnum9 {
             return id.to_owned();
         }
         if let Some(there) = self.there.get(id) {
             return there.clone();
         }
         let mut hash = fnv(id);
-        let mut there = alnum9(hash);
+        let mut there = if is_alnum9(id) {
+            id.to_owned()
+        } else {
+            alnum9(hash)
+        };
         while !self.taken.insert(there.clone()) {
             hash = hash.wrapping_add(1);
             there = alnum9(hash);
@@ -145,6 +149,9 @@ mod tests {
         let one = ids.of("toolu_01A");
         assert!(is_alnum9(&one) && ids.of("toolu_01A") == one && ids.of("toolu_01B") != one);
         assert_eq!(ids.of("abcdefgh1"), "abcdefgh1");
+        // One that looks like a made one gets another.
+        assert!(ids.of(&one) != one && is_alnum9(&ids.of(&one)));
+        assert_eq!(ids.of("toolu_01A"), one);
         assert_eq!(Ids::default().of("toolu_01A"), "toolu_01A");
     }
 }
