@@ -11,9 +11,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use self::process::{Client, Server, free_port, pause};
+use self::process::{Client, Server, connections_to, free_port, pause};
 use self::rows::{COST, Place, Row, SHAPES, STREAMS};
 use self::table::{Samples, percentile};
+use clap::ValueEnum;
+
 use crate::Error;
 use crate::load::Report;
 
@@ -30,6 +32,19 @@ pub(crate) struct Args {
     /// A minute instead of several: rough numbers.
     #[arg(long)]
     quick: bool,
+    /// Only this table; all without it.
+    #[arg(long, value_enum)]
+    table: Option<Table>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Table {
+    /// Calls, tokens and open streams beside nginx.
+    Cost,
+    /// The two shapes of a runtime.
+    Shapes,
+    /// Many long streams over HTTP/2.
+    Streams,
 }
 
 /// How much is asked in each step.
@@ -82,9 +97,17 @@ pub(crate) fn main(args: &Args) -> Result<(), Error> {
     let mut mock = Command::new(std::env::current_exe()?);
     mock.args(["mock", "--port", &vendor.to_string()]);
     let _mock = Server::start(&mut mock, vendor, &place.directory.join("mock.log"))?;
-    cost_table(&place, &sizes)?;
-    shape_table(&place, &sizes)?;
-    streams_table(&place, &sizes)
+    let wanted = |table| args.table.is_none_or(|only| only == table);
+    if wanted(Table::Cost) {
+        cost_table(&place, &sizes)?;
+    }
+    if wanted(Table::Shapes) {
+        shape_table(&place, &sizes)?;
+    }
+    if wanted(Table::Streams) {
+        streams_table(&place, &sizes)?;
+    }
+    Ok(())
 }
 
 /// What one row cost over the rounds.
@@ -225,6 +248,7 @@ struct Flow {
     middle: Samples,
     slowest: Samples,
     token: Samples,
+    connections: Samples,
     wrong: u64,
 }
 
@@ -232,7 +256,10 @@ fn streams_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
     let mut flows = vec![Flow::default(); STREAMS.len()];
     let args = format!("--mode stream --connections {MANY} --calls 1 --tokens 60 --pace 50");
     interleave(STREAMS, sizes.stream_rounds, |row, which| {
-        let (report, cpu) = spent(&row.start(place)?, &args)?;
+        let server = row.start(place)?;
+        let (report, cpu) = spent(&server, &args)?;
+        // All are kept for a while after their last stream.
+        let connections = connections_to(place.vendor)?;
         let firsts = &report.first_token_ms;
         let stalled = firsts.iter().filter(|first| **first > STALLED).count();
         let flow = &mut flows[which];
@@ -240,6 +267,7 @@ fn streams_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
         flow.middle.push(count(percentile(firsts, 50)));
         flow.slowest.push(count(percentile(firsts, 100)));
         flow.token.push(micros(cpu) / count(report.tokens));
+        flow.connections.push(count(connections));
         flow.wrong += report.errors;
         Ok(())
     })?;
@@ -253,6 +281,7 @@ fn streams_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
                 flow.middle.shown(0),
                 flow.slowest.shown(0),
                 flow.token.shown(1),
+                flow.connections.shown(0),
                 flow.wrong.to_string(),
             ]
         })
@@ -263,6 +292,7 @@ fn streams_table(place: &Place, sizes: &Sizes) -> Result<(), Error> {
         "first token, median ms",
         "slowest ms",
         "CPU-µs per token",
+        "vendor connections",
         "wrong answers",
     ];
     table::print(&head, &rows);

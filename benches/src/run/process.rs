@@ -150,6 +150,18 @@ pub(crate) fn free_port() -> Result<u16, Error> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
+/// Open connections from here to a port of this computer.
+pub(crate) fn connections_to(port: u16) -> Result<u64, Error> {
+    const ESTABLISHED: &str = "01";
+    let remote = format!(":{port:04X}");
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    let open = table.lines().skip(1).filter(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[2].ends_with(&remote) && fields[3] == ESTABLISHED
+    });
+    Ok(open.count() as u64)
+}
+
 /// Lets a server run; this thread has nothing else to do.
 #[expect(
     clippy::disallowed_methods,
