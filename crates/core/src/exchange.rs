@@ -352,7 +352,7 @@ struct Deaf;
 
 impl Listener for Deaf {
     fn event(&mut self, _: &holdfast_wire::turn::Event<'_>) {}
-    fn frame_end(&mut self, _: Option<&holdfast_wire::sse::Frame>, _: &crate::judge::Judge) {}
+    fn frame_end(&mut self, _: Option<&holdfast_wire::sse::Frame>) {}
     fn held(&self) -> usize {
         0
     }

@@ -52,7 +52,7 @@ pub(super) enum Ended {
 pub(super) trait Listener {
     fn event(&mut self, event: &Event<'_>);
     /// All events of this frame were told; `None` = of a plain body.
-    fn frame_end(&mut self, frame: Option<&sse::Frame>, judge: &Judge);
+    fn frame_end(&mut self, frame: Option<&sse::Frame>);
     /// How many bytes are held back.
     fn held(&self) -> usize;
     /// Whether frames are passed on unchanged.
@@ -294,7 +294,7 @@ impl Leg {
             let flaw = flaw.clone();
             return self.break_with(flaw);
         }
-        listener.frame_end(Some(&frame), &self.judge);
+        listener.frame_end(Some(&frame));
         self.keep(frame);
         if listener.held() > self.limit {
             let limit = self.limit;
@@ -364,7 +364,7 @@ impl Leg {
             listener.event(&event);
         });
         self.first_token.get_or_insert(now);
-        listener.frame_end(None, &self.judge);
+        listener.frame_end(None);
         self.ended = Some(self.judged());
     }
 

@@ -17,7 +17,7 @@ use holdfast_wire::turn::{Block, Delta, Dialect, Event, Usage};
 use super::leg::Listener;
 use super::speech::{self, Writer};
 use crate::join::Seam;
-use crate::judge::{self, Judge};
+use crate::judge;
 use crate::policy::Delivery;
 use passed::Passed;
 
@@ -388,7 +388,7 @@ impl Show {
         }
     }
 
-    fn must_wait(&self, judge: &Judge) -> bool {
+    fn must_wait(&self) -> bool {
         match self.delivery {
             Delivery::Whole => true,
             _ if self.finishing || !self.has_substance => true,
@@ -550,7 +550,7 @@ impl Listener for Show {
         }
     }
 
-    fn frame_end(&mut self, frame: Option<&Frame>, judge: &Judge) {
+    fn frame_end(&mut self, frame: Option<&Frame>) {
         let note = std::mem::take(&mut self.note);
         let bytes = match &self.mode {
             Mode::Raw => {
@@ -563,7 +563,7 @@ impl Listener for Show {
         };
         self.has_substance |= note.substance;
         self.finishing |= note.terminal;
-        let waits = self.must_wait(judge);
+        let waits = self.must_wait();
         let is_part = self.is_raw() && frame.is_some_and(|frame| is_part(frame, &bytes));
         let is_sign_of_life = note.only_alive && !is_part;
         if is_sign_of_life && waits {
