@@ -61,29 +61,57 @@ fn is_chat_name(name: &str) -> bool {
 /// next request maps them alike again, so no way back is needed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ids {
-    /// Nine characters of `[a-zA-Z0-9]` (Mistral).
-    alnum9: bool,
+    form: Form,
     there: BTreeMap<String, String>,
     taken: BTreeSet<String>,
+}
+
+/// What a target takes as an id.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Form {
+    #[default]
+    Any,
+    /// Nine characters of `[a-zA-Z0-9]` (Mistral).
+    Alnum9,
+    /// `[a-zA-Z0-9_-]+` (Anthropic).
+    Word,
+}
+
+impl Form {
+    fn fits(self, id: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Alnum9 => is_alnum9(id),
+            Self::Word => !id.is_empty() && id.chars().all(is_name_char),
+        }
+    }
 }
 
 impl Ids {
     pub(super) fn new(alnum9: bool) -> Self {
         Self {
-            alnum9,
+            form: if alnum9 { Form::Alnum9 } else { Form::Any },
+            ..Self::default()
+        }
+    }
+
+    /// Ids as Anthropic takes them.
+    pub(super) fn words() -> Self {
+        Self {
+            form: Form::Word,
             ..Self::default()
         }
     }
 
     pub(super) fn of(&mut self, id: &str) -> String {
-        if !self.alnum9 {
+        if self.form == Form::Any {
             return id.to_owned();
         }
         if let Some(there) = self.there.get(id) {
             return there.clone();
         }
         let mut hash = fnv(id);
-        let mut there = if is_alnum9(id) {
+        let mut there = if self.form.fits(id) {
             id.to_owned()
         } else {
             alnum9(hash)
@@ -153,5 +181,7 @@ mod tests {
         assert!(ids.of(&one) != one && is_alnum9(&ids.of(&one)));
         assert_eq!(ids.of("toolu_01A"), one);
         assert_eq!(Ids::default().of("toolu_01A"), "toolu_01A");
+        assert_eq!(Ids::words().of("call_0-a"), "call_0-a");
+        assert!(is_alnum9(&Ids::words().of("functions.f:0")));
     }
 }

@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::json::is_no_argument;
 use crate::translate::read::{Node, Object, loss, refuse};
+use crate::translate::tools::Ids;
 use crate::translate::{Loss, Refusal};
 
 #[derive(Serialize)]
@@ -36,6 +38,11 @@ struct Way {
     messages: Vec<Message>,
     /// Tool results at the start of the last user message: those of one turn stand together, first.
     results: usize,
+    ids: Ids,
+    /// Calls of the last assistant turn that have no result yet.
+    open: Vec<String>,
+    /// Calls in the old way, which has no ids.
+    nameless: usize,
 }
 
 /// The system prompt and the conversation.
@@ -43,13 +50,17 @@ pub(super) fn messages(
     from: &mut Object<'_>,
     losses: &mut Vec<Loss>,
 ) -> Result<(Vec<Value>, Vec<Message>), Refusal> {
-    let mut way = Way::default();
+    let mut way = Way {
+        ids: Ids::words(),
+        ..Way::default()
+    };
     for node in from.need("messages")?.list()? {
         let mut message = node.object()?;
         let role = message.need("role")?;
         match role.string()?.as_str() {
             "system" | "developer" => system(&mut message, &node, &mut way, losses)?,
             "user" => {
+                way.all_answered(&node)?;
                 let content = message.need("content")?;
                 for part in parts(&content)? {
                     let block = user_part(&part, losses)?;
@@ -59,20 +70,32 @@ pub(super) fn messages(
                     }
                 }
             }
-            "assistant" => assistant(&mut message, &mut way, losses)?,
-            "tool" => {
-                let id = message.need("tool_call_id")?.string()?;
-                result(&id, &mut message, &mut way)?;
+            "assistant" => {
+                way.all_answered(&node)?;
+                assistant(&mut message, &mut way, losses)?;
             }
-            // The old way has no ids: there was one call at a time, by name.
+            "tool" => {
+                let id = message.need("tool_call_id")?;
+                let there = way.ids.of(&id.string()?);
+                let place = way.open.iter().position(|open| *open == there);
+                let place = place.ok_or_else(|| id.wrong("the id of an open call"))?;
+                result(place, &mut message, &mut way, losses)?;
+            }
+            // The old way has no ids: there was one call at a time.
             "function" => {
-                let name = message.need("name")?.string()?;
-                result(&old_id(&name), &mut message, &mut way)?;
+                message.need("name")?;
+                if way.open.is_empty() {
+                    return Err(node.wrong("behind a call"));
+                }
+                result(0, &mut message, &mut way, losses)?;
             }
             _ => return Err(role.wrong("a role of this dialect")),
         }
         // A speaker's name has no place; what is left besides is a loss of its own.
         message.lose_rest(losses);
+    }
+    if !way.open.is_empty() {
+        return Err(way.unanswered("messages"));
     }
     if way
         .messages
@@ -102,6 +125,22 @@ impl Way {
         }
     }
 
+    /// A turn may begin when every call has its result: the vendors refuse it otherwise.
+    fn all_answered(&self, turn: &Node<'_>) -> Result<(), Refusal> {
+        if self.open.is_empty() {
+            Ok(())
+        } else {
+            Err(self.unanswered(&turn.path))
+        }
+    }
+
+    fn unanswered(&self, path: &str) -> Refusal {
+        Refusal::Shape {
+            path: path.to_owned(),
+            why: format!("{} calls before it have no result", self.open.len()),
+        }
+    }
+
     fn add_result(&mut self, block: Block) {
         match self.messages.last_mut() {
             Some(last) if last.role == "user" => last.content.insert(self.results, block),
@@ -115,10 +154,6 @@ impl Way {
         }
         self.results += 1;
     }
-}
-
-fn old_id(name: &str) -> String {
-    format!("call_{name}")
 }
 
 /// The parts of a content; a string is one text part.
@@ -181,6 +216,7 @@ fn user_part(part: &Node<'_>, losses: &mut Vec<Loss>) -> Result<Value, Refusal> 
             let mut image = object.need("image_url")?.object()?;
             image.lose("detail", "the target chooses the detail itself", losses);
             let url = image.need("url")?;
+            image.lose_rest(losses);
             json!({"type": "image", "source": image_source(&url)?})
         }
         "file" => {
@@ -189,6 +225,7 @@ fn user_part(part: &Node<'_>, losses: &mut Vec<Loss>) -> Result<Value, Refusal> 
             let Some(data) = file.take("file_data") else {
                 return Err(part.refuse("a file by id lives at its vendor"));
             };
+            file.lose_rest(losses);
             document(&data, title)?
         }
         _ => return Err(part.refuse("the target takes no part of this type")),
@@ -254,18 +291,26 @@ fn assistant(
         let Some(function) = call.take("function") else {
             return Err(node.refuse("the target has no tools of this type"));
         };
-        let block = called(id, &function)?;
+        call.take("type");
+        // Some servers number the calls of a turn; the order says it.
+        call.take("index");
+        call.lose_rest(losses);
+        let id = way.ids.of(&id);
+        let block = called(id.clone(), &function, losses)?;
         way.add("assistant", block);
+        way.open.push(id);
     }
     if let Some(function) = message.take("function_call") {
-        let name = function.object()?.need("name")?.string()?;
-        let block = called(old_id(&name), &function)?;
+        way.nameless += 1;
+        let id = way.ids.of(&format!("call_{}", way.nameless));
+        let block = called(id.clone(), &function, losses)?;
         way.add("assistant", block);
+        way.open.push(id);
     }
     Ok(())
 }
 
-fn called(id: String, node: &Node<'_>) -> Result<Block, Refusal> {
+fn called(id: String, node: &Node<'_>, losses: &mut Vec<Loss>) -> Result<Block, Refusal> {
     let mut function = node.object()?;
     let name = function.need("name")?.string()?;
     let arguments = function.take("arguments");
@@ -273,8 +318,9 @@ fn called(id: String, node: &Node<'_>) -> Result<Block, Refusal> {
         Some(arguments) => arguments.string()?,
         None => String::new(),
     };
+    function.lose_rest(losses);
     // Nothing said is no argument (trap 1).
-    let text = if text.trim().is_empty() { "{}" } else { &text };
+    let text = if is_no_argument(&text) { "{}" } else { &text };
     let input = RawValue::from_string(text.to_owned())
         .ok()
         .filter(|input| input.get().trim_start().starts_with('{'));
@@ -291,13 +337,24 @@ fn called(id: String, node: &Node<'_>) -> Result<Block, Refusal> {
     }))
 }
 
-fn result(id: &str, message: &mut Object<'_>, way: &mut Way) -> Result<(), Refusal> {
+/// The result of the open call at `place`.
+fn result(
+    place: usize,
+    message: &mut Object<'_>,
+    way: &mut Way,
+    losses: &mut Vec<Loss>,
+) -> Result<(), Refusal> {
     let mut content = Vec::new();
     if let Some(node) = message.take("content") {
         for part in parts(&node)? {
-            content.push(text_block(&text_part(&part)?));
+            let text = text_part(&part)?;
+            if !text.is_empty() {
+                content.push(text_block(&text));
+            }
         }
     }
+    message.lose("name", "the call has the tool's name already", losses);
+    let id = way.open.remove(place);
     way.add_result(Block::Made(json!({
         "type": "tool_result",
         "tool_use_id": id,
