@@ -111,6 +111,8 @@ struct Stage {
     attempts: u32,
     /// What the running attempt still has to say.
     rest: Bytes,
+    /// A frame has just ended, or none began.
+    between_frames: bool,
     shown: Vec<u8>,
     finish: Option<Finish>,
     polls: u32,
@@ -145,6 +147,7 @@ impl Stage {
             has_head: false,
             attempts: 0,
             rest: Bytes::new(),
+            between_frames: true,
             shown: Vec::new(),
             finish: None,
             polls: 0,
@@ -169,13 +172,19 @@ impl Stage {
             Step::Next(size) => {
                 let size = usize::from(*size).min(self.rest.len());
                 // Bytes that are late, or come before the head, are no part of this answer.
-                let chunk = if stale || !self.has_head {
+                let lost = stale || !self.has_head;
+                let chunk = if lost {
                     self.rest.slice(..size)
                 } else {
                     self.rest.split_to(size)
                 };
+                if !lost && size > 0 {
+                    self.between_frames = chunk.ends_with(b"\n\n") || chunk.ends_with(b"\n\r\n");
+                }
                 exchange.handle_chunk(attempt, chunk, now);
             }
+            // Within a frame it may make the next line one of an unknown field, which says nothing.
+            Step::Junk(_) if !self.between_frames => self.poll(),
             Step::Junk(place) => {
                 exchange.handle_chunk(attempt, JUNK[usize::from(*place)].into(), now);
             }
@@ -226,6 +235,7 @@ impl Stage {
         assert_eq!(self.running, None, "two attempts at once");
         self.running = Some(send.attempt);
         self.has_head = false;
+        self.between_frames = true;
         self.attempts += 1;
         let dialect = self.setup.targets[send.target].dialect;
         let from = match &send.ask {
@@ -282,12 +292,12 @@ impl Stage {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12_000))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
     fn every_order_of_events_gives_one_finish_and_one_coherent_answer(
         seed: u64,
-        steps in prop::collection::vec((step(), prop::bool::weighted(0.05)), 0..60),
+        steps in prop::collection::vec((step(), prop::bool::weighted(0.05)), 0..48),
         after in prop::collection::vec(step(), 0..6),
     ) {
         let mut stage = Stage::new(seed);
