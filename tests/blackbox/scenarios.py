@@ -30,6 +30,7 @@ def config(first, second, **defaults):
             {"model": "openai", "targets": targets("openai", "openai")},
             {"model": "anthropic", "targets": targets("anthropic", "anthropic")},
             # Anthropic demands a limit, and a Chat caller need not give one.
+            {"model": "back", "targets": ["second-openai/sim-ok"]},
             {"model": "cross", "targets": ["first-openai/asked", {"provider": "second-anthropic", "model": "sim-ok", "max_output_tokens": 60_000}]},
         ],
         "defaults": {"attempts_per_target": 1, "timeouts": cells.TIMEOUTS, "breaker": {"consecutive": 1000000, "min_calls": 1000000}, **defaults},
@@ -208,6 +209,33 @@ class Bench:
         content = json.loads(answer)["content"]
         assert status == 200 and ask.sealed("".join(block.get("text", "") for block in content)), answer[:400]
 
+    # === Translation ===
+
+    def a_stop_that_the_vendor_cannot_take_is_met_here(self):
+        # OpenAI takes four at most; the Anthropic caller gives five, the last of them a word of the answer.
+        text = "hi [[seed:7 words:30]]"
+        status, _, answer = rig.ask(self.gateway.port, "POST", MESSAGES, body_of("anthropic", text))
+        whole = json.loads(answer)["content"][0]["text"]
+        word = whole.split(" ")[9]
+        stops = ["@@1", "@@2", "@@3", "@@4", f" {word}"]
+        wanted = whole[: whole.index(f" {word}")]
+        status, headers, answer = rig.ask(self.gateway.port, "POST", MESSAGES, body_of("anthropic", text, stop_sequences=stops, model="back"))
+        answer = json.loads(answer)
+        assert status == 200 and "second-openai" in headers["holdfast-target"], headers
+        assert answer["content"][0]["text"] == wanted, answer
+        assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", f" {word}"), answer
+        for delivery in cells.DELIVERIES:
+            _, events = self.stream("anthropic", text, delivery, stop_sequences=stops, model="back")
+            assert text_in("anthropic", events) == wanted, events[-600:]
+            assert b'"stop_reason":"stop_sequence"' in events and b"message_stop" in events, events[-600:]
+
+    def losses_are_said_to_who_asks(self):
+        sent = body_of("anthropic", "hi [[words:5]]", model="back", top_k=5)
+        _, headers, _ = rig.ask(self.gateway.port, "POST", MESSAGES, sent, {"Holdfast-Debug": "1"})
+        assert "top_k" in headers.get("holdfast-losses", ""), headers
+        _, _, kept = rig.ask(self.gateway.port, "GET", "/holdfast/exchanges/" + headers["holdfast-exchange"])
+        assert "top_k" in kept.decode(), kept
+
     # === The request's own bytes ===
 
     def the_same_dialect_keeps_every_byte_but_the_model(self):
@@ -276,6 +304,7 @@ def main():
             bench.a_slow_caller_gets_all_of_it_and_costs_no_memory, bench.a_large_body_is_asked_again_to_the_last_byte,
             bench.a_cut_text_is_joined, bench.a_join_drops_what_both_said, bench.a_join_can_be_forbidden,
             bench.structured_output_is_never_joined, bench.a_paused_turn_is_finished_inside,
+            bench.a_stop_that_the_vendor_cannot_take_is_met_here, bench.losses_are_said_to_who_asks,
             bench.the_same_dialect_keeps_every_byte_but_the_model, bench.answers_carry_where_they_came_from,
             bench.retry_after_of_a_vendor_is_not_passed_on_unclamped,
         )])
