@@ -84,13 +84,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What it forked goes first: a killed nginx master leaves its workers behind.
-        let pids = self.tree().unwrap_or_default();
-        for pid in pids.iter().rev().map(ToString::to_string) {
-            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        // A master that sees a worker die makes another one: it is halted before they go.
+        signal("-STOP", self.child.id());
+        for pid in self.tree().unwrap_or_default().into_iter().rev() {
+            signal("-KILL", pid);
         }
         let _ = self.child.wait();
     }
+}
+
+/// A process that is gone already is no error.
+fn signal(name: &str, pid: u32) {
+    let _ = Command::new("kill").arg(name).arg(pid.to_string()).status();
 }
 
 /// The load client, warm and waiting for its sign.
