@@ -195,6 +195,38 @@ class Bench:
             # Held until it was whole, then asked anew elsewhere: also an honest way.
             json.loads(text_in("openai", events))
 
+    def a_begun_answer_is_handed_over_in_the_targets_own_way(self):
+        def last(kind):
+            second = {"name": "other", "kind": kind, "base_url": f"http://127.0.0.1:{self.second.port}/v1", "key": "sk-vendor-canary", "domain": "other"}
+            made = config(self.first, self.second)
+            made = {**made, "providers": [*made["providers"], second], "routes": [{"model": "openai", "targets": ["first-openai/asked", "other/sim-ok"]}]}
+            with rig.Gateway(made) as gateway:
+                self.reset()
+                self.fault("cut-clean:after:12")
+                _, events = self.stream("openai", "hi [[seed:21 words:40]]", "guarded", gateway.port)
+                assert ask.sealed(text_in("openai", events)), f"{kind}: {text_in('openai', events)!r}"
+                (got,) = self.second.control("GET", "requests")
+                return json.loads(got["body"])
+
+        body = last("openai")
+        assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"], body
+        body = last("ollama")
+        assert set(body["messages"][-1]) == {"role", "content"} and body["messages"][-1]["role"] == "assistant", body
+        assert last("mistral")["messages"][-1]["prefix"] is True
+        body = last("vllm")
+        assert body["continue_final_message"] is True and body["add_generation_prompt"] is False, body
+
+    def a_context_overflow_goes_to_a_larger_window(self):
+        small, large = ({"provider": f"{name}-openai", "model": model, "context_window": window}
+                        for name, model, window in (("first", "asked", 8_000), ("second", "sim-ok", 200_000)))
+        made = {**config(self.first, self.second), "routes": [{"model": "openai", "targets": [small, large]}, {"model": "same", "targets": [small, {**large, "context_window": 8_000}]}]}
+        with rig.Gateway(made) as gateway:
+            self.fault("error:context_length_exceeded")
+            status, headers, answer = rig.ask(gateway.port, "POST", CHAT, body_of("openai", "hi"))
+            assert status == 200 and headers["holdfast-attempts"] == "2", answer[:300]
+            status, _, answer = rig.ask(gateway.port, "POST", CHAT, {**body_of("openai", "hi"), "model": "same"})
+            assert status == 400 and b"context_length_exceeded" in answer, answer[:300]
+
     # === Turns ===
 
     def a_paused_turn_is_finished_inside(self):
@@ -303,7 +335,8 @@ def main():
             bench.a_caller_that_leaves_cancels_the_vendor, bench.a_caller_of_a_plain_call_that_leaves_cancels_the_vendor,
             bench.a_slow_caller_gets_all_of_it_and_costs_no_memory, bench.a_large_body_is_asked_again_to_the_last_byte,
             bench.a_cut_text_is_joined, bench.a_join_drops_what_both_said, bench.a_join_can_be_forbidden,
-            bench.structured_output_is_never_joined, bench.a_paused_turn_is_finished_inside,
+            bench.structured_output_is_never_joined,
+            bench.a_begun_answer_is_handed_over_in_the_targets_own_way, bench.a_context_overflow_goes_to_a_larger_window, bench.a_paused_turn_is_finished_inside,
             bench.a_stop_that_the_vendor_cannot_take_is_met_here, bench.losses_are_said_to_who_asks,
             bench.the_same_dialect_keeps_every_byte_but_the_model, bench.answers_carry_where_they_came_from,
             bench.retry_after_of_a_vendor_is_not_passed_on_unclamped,
