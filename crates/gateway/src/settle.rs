@@ -103,10 +103,12 @@ fn book_attempt(shared: &Shared, target: &str, attempt: &holdfast_core::exchange
     }
 }
 
-/// `provider/model` of an exchange's target.
+/// `provider/model` of an exchange's target, with the caller's model where the route names none.
 pub(crate) fn target_name(call: &Call, target: usize) -> String {
-    let place = call.targets[target];
-    call.snapshot.routes[call.route].healths[place].name.clone()
+    let config = &call.snapshot.config;
+    let target = &config.routes[call.route].targets[call.targets[target]];
+    let model = target.model.as_deref().unwrap_or(&call.model);
+    format!("{}/{model}", config.provider(target).name)
 }
 
 fn millis(time: std::time::Duration) -> u64 {

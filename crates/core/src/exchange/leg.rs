@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use holdfast_wire::sse;
 use holdfast_wire::translate::back::Back;
-use holdfast_wire::turn::{Dialect, Event, VendorError};
+use holdfast_wire::turn::{Block, Dialect, Event, VendorError};
 
 use super::speech::Reader;
 use crate::classify::{self, Class};
@@ -498,13 +498,16 @@ impl Leg {
 
 /// Whether a token came: something of the answer itself, not a sign of life.
 fn is_progress(event: &Event<'_>) -> bool {
-    matches!(
-        event,
-        Event::Delta { .. }
-            | Event::BlockStart { .. }
-            | Event::BlockStop { .. }
-            | Event::Stop { .. }
-    )
+    match event {
+        Event::Delta { .. } | Event::BlockStop { .. } | Event::Stop { .. } => true,
+        // Anthropic opens a block before it has anything to put into it.
+        Event::BlockStart { block, .. } => match block {
+            Block::Text { text } | Block::Refusal { text } => !text.is_empty(),
+            Block::Thinking { thinking, .. } => !thinking.is_empty(),
+            _ => true,
+        },
+        _ => false,
+    }
 }
 
 fn code_of(class: Class, otherwise: Code) -> Code {

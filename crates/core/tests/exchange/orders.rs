@@ -122,7 +122,7 @@ impl Stage {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let (caller, stream) = (dice.of(&DIALECTS), dice.percent(75));
-        let targets: Vec<Target> = (0..1 + dice.below(3))
+        let targets: Vec<Target> = (0..=dice.below(3))
             .map(|_| Target {
                 streams_plain_calls: dice.percent(70),
                 ..target(dice.of(&DIALECTS))
@@ -131,7 +131,7 @@ impl Stage {
         let mut setup = once(caller, stream, caller, dice.of(&DELIVERIES));
         setup.policy = Policy {
             delivery: setup.policy.delivery,
-            deadline: Duration::from_secs(120),
+            deadline: Duration::from_mins(2),
             ..Policy::default()
         };
         setup.wishes.joinable = dice.percent(80);

@@ -172,8 +172,12 @@ fn one_healthy_target_makes_every_whole_delivery_whole() {
     });
 }
 
-/// Calls at a steady rate while the first target fails for half a minute and then is well again.
-fn long_outage(seed: u64, fault: Fault, first_alone: bool) -> (u64, Healths, Vec<Call>) {
+/// Calls at a steady rate for a minute, while the first target fails as `down` says.
+fn long_outage(
+    seed: u64,
+    first_alone: bool,
+    down: impl Fn(Time, &mut Dice) -> Fault,
+) -> (u64, Healths, Vec<Call>) {
     let mut dice = Dice::new(seed);
     let count = if first_alone { 1 } else { 2 };
     let targets: Vec<Target> = (0..count)
@@ -194,12 +198,13 @@ fn long_outage(seed: u64, fault: Fault, first_alone: bool) -> (u64, Healths, Vec
             Call::new(setup, Script::any(&mut dice, 2), began, None)
         })
         .collect();
-    let mood = move |target: usize, now: Time, _: &mut Dice| {
-        let down = target == 0 && now < Time::from_millis(30_000);
-        (
-            if down { fault } else { Fault::None },
-            Duration::from_millis(1),
-        )
+    let mood = move |target: usize, now: Time, dice: &mut Dice| {
+        let fault = if target == 0 {
+            down(now, dice)
+        } else {
+            Fault::None
+        };
+        (fault, Duration::from_millis(1))
     };
     let mut healths = Healths::new(targets.len());
     let ended = run(calls, &mut healths, &mood, &mut dice);
@@ -217,7 +222,10 @@ fn an_outage_is_never_multiplied() {
     ];
     for (seed, fault) in (0..).zip(faults) {
         let alone = seed % 2 == 0;
-        let (calls, healths, ended) = long_outage(seed, fault, alone);
+        let (calls, healths, ended) = long_outage(seed, alone, |now, _| {
+            let is_down = now < Time::from_millis(30_000);
+            if is_down { fault } else { Fault::None }
+        });
         // A tenth of the calls, one a second for each target, and what was saved up at first.
         let floor = 2 * (60 + 20);
         let repeats = healths.repeats;
@@ -235,4 +243,23 @@ fn an_outage_is_never_multiplied() {
         });
         assert_eq!(back.count(), 1000, "{fault:?}: the target is not back");
     }
+}
+
+/// A third of the calls fails: too few for the breaker, and too many to ask for all of them again.
+#[test]
+fn a_flickering_target_is_asked_again_within_the_budget() {
+    let (calls, healths, ended) = long_outage(7, true, |_, dice| {
+        if dice.percent(33) {
+            Fault::Status(503)
+        } else {
+            Fault::None
+        }
+    });
+    let again: u64 = ended
+        .iter()
+        .map(|call| u64::from(call.asked[0].saturating_sub(1)))
+        .sum();
+    assert_eq!(again, healths.repeats);
+    assert!(again <= calls / 10 + 60 + 20, "{again} of {calls}");
+    assert!(again > calls / 20, "{again}: nothing was asked again");
 }
