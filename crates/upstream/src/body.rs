@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -65,6 +67,25 @@ impl Body for Pieces {
     }
 }
 
+/// What went wrong on a connection, told down to its root: "connection error" alone helps nobody.
+#[derive(Debug)]
+pub struct Cause(pub(crate) hyper::Error);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let mut cause = self.0.source();
+        while let Some(deeper) = cause {
+            write!(f, ": {deeper}")?;
+            cause = deeper.source();
+        }
+        Ok(())
+    }
+}
+
+// Its text holds the whole chain, so it gives no source that would be told once more.
+impl Error for Cause {}
+
 /// A vendor's response body. Read to its end it gives its connection back; dropped before, it closes
 /// it (HTTP/1.1) or resets its stream (HTTP/2), which stops the vendor's work.
 #[derive(Debug)]
@@ -82,7 +103,7 @@ impl Answer {
     }
 
     /// The next piece of data; `None` = the clean end. Trailers are passed over.
-    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cause>>> {
         loop {
             return match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Pending => Poll::Pending,
@@ -90,7 +111,7 @@ impl Answer {
                     Ok(data) => Poll::Ready(Some(Ok(data))),
                     Err(_) => continue,
                 },
-                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Cause(error)))),
                 Poll::Ready(None) => {
                     if let Some(lease) = self.lease.take() {
                         lease.give_back();

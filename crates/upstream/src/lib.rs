@@ -10,6 +10,6 @@ mod body;
 mod connect;
 mod pool;
 
-pub use body::{Answer, Pieces};
+pub use body::{Answer, Cause, Pieces};
 pub use connect::{Endpoint, Http2, TlsError, tls_config};
 pub use pool::{Connection, Error, Pool};

@@ -11,9 +11,10 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 
-use crate::body::{Answer, Pieces};
+use crate::body::{Answer, Cause, Pieces};
 use crate::connect::{Endpoint, Http2};
 
 /// Why a call did not get a response head.
@@ -28,9 +29,9 @@ pub enum Error {
     #[error("tls with {host}: {source}")]
     Tls { host: String, source: io::Error },
     #[error("http handshake: {0}")]
-    Handshake(hyper::Error),
+    Handshake(Cause),
     #[error("the connection broke before a response: {0}")]
-    Broken(hyper::Error),
+    Broken(Cause),
 }
 
 /// The largest response head that is read, in bytes.
@@ -47,6 +48,34 @@ struct Shared {
     endpoint: Endpoint,
     idle: RefCell<Vec<http1::SendRequest<Pieces>>>,
     multiplexed: RefCell<Vec<Multiplexed>>,
+    protocol: Cell<Protocol>,
+    /// Connections that are being opened, and the calls that wait for them or open them.
+    opening: Cell<usize>,
+    awaiting: Cell<usize>,
+    /// Connections that could not be opened so far, or whose opener was dropped.
+    failures: Cell<usize>,
+    /// A connection that was being opened is there, or failed.
+    opened: Notify,
+}
+
+/// What the endpoint spoke last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Protocol {
+    /// Nothing yet: the first TLS handshake will tell.
+    Unknown,
+    Http1,
+    Http2,
+}
+
+/// A count that goes down again on drop.
+#[derive(Debug)]
+struct Counted<'a>(&'a Cell<usize>);
+
+/// A connection that is being opened. Its end, also by drop, wakes those who wait for it.
+#[derive(Debug)]
+struct Opening<'a> {
+    shared: &'a Shared,
+    succeeded: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +97,12 @@ enum Kind {
         sender: http1::SendRequest<Pieces>,
         reused: bool,
     },
-    Http2(Multiplexed),
+    Http2 {
+        sender: http2::SendRequest<Pieces>,
+        /// Taken before the request is sent, so that calls at once don't all see the same room.
+        count: StreamCount,
+        reused: bool,
+    },
 }
 
 /// What an answer holds of its connection until it was read to its end.
@@ -88,10 +122,20 @@ pub(crate) struct StreamCount(Rc<Cell<usize>>);
 impl Pool {
     /// A pool without connections.
     pub fn new(endpoint: Endpoint) -> Self {
+        let protocol = match endpoint.http2 {
+            Http2::PriorKnowledge => Protocol::Http2,
+            Http2::Auto if endpoint.tls.is_some() => Protocol::Unknown,
+            Http2::Auto | Http2::Never => Protocol::Http1,
+        };
         let shared = Shared {
             endpoint,
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
+            protocol: Cell::new(protocol),
+            opening: Cell::new(0),
+            awaiting: Cell::new(0),
+            failures: Cell::new(0),
+            opened: Notify::new(),
         };
         Self {
             shared: Rc::new(shared),
@@ -99,20 +143,49 @@ impl Pool {
     }
 
     /// A connection that is ready, kept or new. Must be called within the pool's own `LocalSet` or
-    /// single-threaded runtime.
+    /// single-threaded runtime. Dropped before its end, it leaves nothing behind.
     pub async fn connect(&self) -> Result<Connection, Error> {
-        if let Some(connection) = self.multiplexed() {
-            return Ok(self.connection(Kind::Http2(connection)));
+        let awaiting = Counted::new(&self.shared.awaiting);
+        let failures = self.shared.failures.get();
+        loop {
+            if let Some(connection) = self.multiplexed() {
+                return Ok(connection);
+            }
+            while let Some(mut sender) = self.take_idle() {
+                if sender.ready().await.is_ok() {
+                    return Ok(self.connection(Kind::Http1 {
+                        sender,
+                        reused: true,
+                    }));
+                }
+            }
+            if self.may_open(failures != self.shared.failures.get()) {
+                let opened = self.open().await;
+                drop(awaiting);
+                return opened;
+            }
+            self.shared.opened.notified().await;
         }
-        while let Some(mut sender) = self.take_idle() {
-            if sender.ready().await.is_ok() {
-                return Ok(self.connection(Kind::Http1 {
-                    sender,
-                    reused: true,
-                }));
+    }
+
+    /// Whether a call that found no room opens a connection, or waits for one that is being opened: a
+    /// burst of calls must not open one each. Where opening `failed` meanwhile, the call finds out for
+    /// itself instead of waiting for one failure after the other.
+    fn may_open(&self, failed: bool) -> bool {
+        let shared = &self.shared;
+        let (opening, endpoint) = (shared.opening.get(), &shared.endpoint);
+        if opening == 0 {
+            return true;
+        }
+        match shared.protocol.get() {
+            Protocol::Http1 => true,
+            Protocol::Unknown => failed,
+            Protocol::Http2 => {
+                let open = shared.multiplexed.borrow().len() + opening;
+                let room_to_come = opening * endpoint.streams_per_connection;
+                open < endpoint.max_connections && (failed || shared.awaiting.get() > room_to_come)
             }
         }
-        self.open().await
     }
 
     fn connection(&self, kind: Kind) -> Connection {
@@ -140,7 +213,7 @@ impl Pool {
     }
 
     /// An open HTTP/2 connection with room, or, at the cap on connections, the emptiest one.
-    fn multiplexed(&self) -> Option<Multiplexed> {
+    fn multiplexed(&self) -> Option<Connection> {
         let endpoint = &self.shared.endpoint;
         let mut open = self.shared.multiplexed.borrow_mut();
         open.retain(|connection| !connection.sender.is_closed());
@@ -148,10 +221,18 @@ impl Pool {
             .iter()
             .min_by_key(|connection| connection.streams.get())?;
         let has_room = emptiest.streams.get() < endpoint.streams_per_connection;
-        (has_room || open.len() >= endpoint.max_connections).then(|| emptiest.clone())
+        (has_room || open.len() >= endpoint.max_connections)
+            .then(|| self.connection(emptiest.stream(true)))
     }
 
     async fn open(&self) -> Result<Connection, Error> {
+        let mut opening = Opening::new(&self.shared);
+        let opened = self.reach().await;
+        opening.succeeded = opened.is_ok();
+        opened
+    }
+
+    async fn reach(&self) -> Result<Connection, Error> {
         let endpoint = &self.shared.endpoint;
         let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
             .await
@@ -187,26 +268,29 @@ impl Pool {
     {
         let io = TokioIo::new(stream);
         if http2 {
+            let streams = self.shared.endpoint.streams_per_connection;
             let (sender, driver) = http2::Builder::new(Local)
+                // Until the server has told its own limit; more would be refused by many.
+                .initial_max_send_streams(streams.max(1))
                 .handshake(io)
                 .await
-                .map_err(Error::Handshake)?;
+                .map_err(|error| Error::Handshake(Cause(error)))?;
             tokio::task::spawn_local(driver);
             let connection = Multiplexed {
                 sender,
                 streams: Rc::default(),
             };
-            self.shared
-                .multiplexed
-                .borrow_mut()
-                .push(connection.clone());
-            return Ok(self.connection(Kind::Http2(connection)));
+            let first = connection.stream(false);
+            self.shared.protocol.set(Protocol::Http2);
+            self.shared.multiplexed.borrow_mut().push(connection);
+            return Ok(self.connection(first));
         }
+        self.shared.protocol.set(Protocol::Http1);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .handshake(io)
             .await
-            .map_err(Error::Handshake)?;
+            .map_err(|error| Error::Handshake(Cause(error)))?;
         tokio::task::spawn_local(driver);
         Ok(self.connection(Kind::Http1 {
             sender,
@@ -219,7 +303,8 @@ impl Connection {
     /// Sends the request and waits for the response head. Dropped before its end, it stops the call.
     ///
     /// A kept connection that turns out to be closed before a byte of the request was written is
-    /// replaced by a new one: that is no second attempt, since nothing was sent.
+    /// replaced by a new one: that is no second attempt, since nothing was sent. Once a byte was
+    /// written the vendor may have done the work: [`Error::Broken`], and the exchange decides.
     pub async fn send(self, request: Request<Pieces>) -> Result<Response<Answer>, Error> {
         match self.kind {
             Kind::Http1 { mut sender, reused } => match sender.try_send_request(request).await {
@@ -234,19 +319,72 @@ impl Connection {
                     Some(request) if reused => {
                         Box::pin(self.pool.open().await?.send(request)).await
                     }
-                    _ => Err(Error::Broken(error.into_error())),
+                    _ => Err(Error::Broken(Cause(error.into_error()))),
                 },
             },
-            Kind::Http2(mut connection) => {
-                let lease = Lease::Http2(StreamCount::new(connection.streams.clone()));
-                let response = connection
-                    .sender
-                    .send_request(request)
-                    .await
-                    .map_err(Error::Broken)?;
-                Ok(response.map(|incoming| Answer::new(incoming, lease)))
-            }
+            Kind::Http2 {
+                mut sender,
+                count,
+                reused,
+            } => match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let lease = Lease::Http2(count);
+                    Ok(response.map(|incoming| Answer::new(incoming, lease)))
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(request) if reused => {
+                        drop(count);
+                        Box::pin(self.pool.connect().await?.send(request)).await
+                    }
+                    _ => Err(Error::Broken(Cause(error.into_error()))),
+                },
+            },
         }
+    }
+}
+
+impl Multiplexed {
+    /// One more stream on it.
+    fn stream(&self, reused: bool) -> Kind {
+        Kind::Http2 {
+            sender: self.sender.clone(),
+            count: StreamCount::new(self.streams.clone()),
+            reused,
+        }
+    }
+}
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl<'a> Opening<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.opening.set(shared.opening.get() + 1);
+        Self {
+            shared,
+            succeeded: false,
+        }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let shared = self.shared;
+        shared.opening.set(shared.opening.get().saturating_sub(1));
+        if !self.succeeded {
+            shared.failures.set(shared.failures.get().wrapping_add(1));
+        }
+        shared.opened.notify_waiters();
     }
 }
 

@@ -1,0 +1,205 @@
+//! HTTP/1.1: when a connection is used again, when it is not, and what is never sent twice.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use holdfast_upstream::{Error, Pool};
+use tokio::io::AsyncWriteExt;
+use tokio::task::{JoinSet, spawn_local};
+
+use crate::rig::{answer, ask, call, closed, echo, endpoint, listen, piece, read, request, run};
+
+#[test]
+fn an_idle_connection_is_used_again() {
+    run(async {
+        let (listener, address) = listen().await;
+        let server = spawn_local(async move { echo(listener.accept().await.unwrap().0).await });
+        let pool = Pool::new(endpoint(address));
+        for text in ["one", "two", "three"] {
+            assert_eq!(ask(&pool, text).await, text);
+        }
+        drop(pool);
+        assert_eq!(server.await.unwrap(), 3);
+    });
+}
+
+#[test]
+fn no_more_than_max_idle_connections_are_kept() {
+    run(async {
+        let (listener, address) = listen().await;
+        let open = Rc::new(Cell::new(0));
+        let accepted = Rc::new(Cell::new(0));
+        let (still_open, all) = (open.clone(), accepted.clone());
+        let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+        spawn_local(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (open, ended) = (still_open.clone(), ended.clone());
+                open.set(open.get() + 1);
+                all.set(all.get() + 1);
+                spawn_local(async move {
+                    echo(stream).await;
+                    open.set(open.get() - 1);
+                    ended.send(()).unwrap();
+                });
+            }
+        });
+        let mut endpoint = endpoint(address);
+        endpoint.max_idle = 2;
+        let pool = Pool::new(endpoint);
+        let mut answers = Vec::new();
+        for text in ["a", "b", "c", "d", "e"] {
+            answers.push(call(&pool, text).await.unwrap().into_body());
+        }
+        assert_eq!(open.get(), 5, "answers that are not read hold theirs");
+        for answer in answers {
+            read(answer).await.unwrap();
+        }
+        for _ in 0..3 {
+            ends.recv().await.unwrap();
+        }
+        assert_eq!(open.get(), 2);
+        for text in ["f", "g", "h"] {
+            assert_eq!(ask(&pool, text).await, text);
+        }
+        assert_eq!((open.get(), accepted.get()), (2, 5));
+    });
+}
+
+#[test]
+fn a_connection_that_the_server_closed_while_idle_is_no_error() {
+    run(async {
+        let (listener, address) = listen().await;
+        let server = spawn_local(async move {
+            let (mut first, _) = listener.accept().await.unwrap();
+            request(&mut first).await.unwrap();
+            answer(&mut first, "first").await;
+            drop(first);
+            let (mut second, _) = listener.accept().await.unwrap();
+            request(&mut second).await.unwrap();
+            answer(&mut second, "second").await;
+            // Nothing else of the call came on another connection.
+            closed(&mut second).await
+        });
+        let pool = Pool::new(endpoint(address));
+        assert_eq!(ask(&pool, "x").await, "first");
+        assert_eq!(ask(&pool, "x").await, "second");
+        drop(pool);
+        assert_eq!(server.await.unwrap(), b"");
+    });
+}
+
+/// The server took the request on a kept connection and closed it without a word: it may have done
+/// the work, so the pool tells it and leaves the decision to the exchange.
+#[test]
+fn a_request_that_was_taken_is_never_sent_again() {
+    run(async {
+        let (listener, address) = listen().await;
+        let server = spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            request(&mut stream).await.unwrap();
+            answer(&mut stream, "first").await;
+            let second = request(&mut stream).await.unwrap();
+            drop(stream);
+            (second, listener)
+        });
+        let pool = Pool::new(endpoint(address));
+        assert_eq!(ask(&pool, "one").await, "first");
+        let error = call(&pool, "two").await.unwrap_err();
+        assert!(matches!(error, Error::Broken(_)), "{error}");
+        let (second, listener) = server.await.unwrap();
+        assert_eq!(second.body, b"two");
+        let again = std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx)));
+        assert!(again.await.is_pending(), "no other connection was opened");
+    });
+}
+
+#[test]
+fn an_answer_that_ends_the_connection_is_read_and_the_next_call_opens_another() {
+    run(async {
+        let (listener, address) = listen().await;
+        let server = spawn_local(async move {
+            for text in ["one", "two"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                request(&mut stream).await.unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{text}");
+                stream.write_all(head.as_bytes()).await.unwrap();
+            }
+        });
+        let pool = Pool::new(endpoint(address));
+        assert_eq!(ask(&pool, "x").await, "one");
+        assert_eq!(ask(&pool, "x").await, "two");
+        server.await.unwrap();
+    });
+}
+
+#[test]
+fn many_at_once_have_a_connection_each() {
+    run(async {
+        let (listener, address) = listen().await;
+        spawn_local(async move {
+            // Nobody is answered before all have asked: they can't be sharing.
+            let mut asked = Vec::new();
+            for _ in 0..20 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                request(&mut stream).await.unwrap();
+                asked.push(stream);
+            }
+            for stream in &mut asked {
+                answer(stream, "done").await;
+            }
+            std::future::pending::<()>().await;
+        });
+        let pool = Pool::new(endpoint(address));
+        let mut calls = JoinSet::new();
+        for _ in 0..20 {
+            let pool = pool.clone();
+            calls.spawn_local(async move { ask(&pool, "x").await });
+        }
+        while let Some(text) = calls.join_next().await {
+            assert_eq!(text.unwrap(), "done");
+        }
+    });
+}
+
+#[test]
+fn an_answer_dropped_in_the_middle_closes_its_connection() {
+    run(async {
+        let (listener, address) = listen().await;
+        let server = spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            request(&mut stream).await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                .await
+                .unwrap();
+            closed(&mut stream).await
+        });
+        let pool = Pool::new(endpoint(address));
+        let mut answer = call(&pool, "x").await.unwrap().into_body();
+        assert_eq!(piece(&mut answer).await.unwrap().unwrap(), "hello");
+        assert!(!answer.is_done());
+        drop(answer);
+        assert_eq!(server.await.unwrap(), b"", "the server sees the end of it");
+    });
+}
+
+#[test]
+fn a_call_dropped_before_its_head_closes_its_connection() {
+    run(async {
+        let (listener, address) = listen().await;
+        let (taken, was_taken) = tokio::sync::oneshot::channel();
+        let server = spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            request(&mut stream).await.unwrap();
+            taken.send(()).unwrap();
+            closed(&mut stream).await
+        });
+        let pool = Pool::new(endpoint(address));
+        let calling = spawn_local(async move { call(&pool, "x").await.map(drop) });
+        was_taken.await.unwrap();
+        calling.abort();
+        assert!(calling.await.unwrap_err().is_cancelled());
+        assert_eq!(server.await.unwrap(), b"");
+    });
+}
