@@ -71,7 +71,7 @@ pub struct Target {
     /// The model name that the vendor knows; `None` = the name that the caller used.
     pub model: Option<String>,
     /// The most tokens that the model can answer; a larger wish is lowered to it. It is also the
-    /// `max_tokens` given to Anthropic for a caller that names none.
+    /// `max_tokens` given to Anthropic for a caller that names none; `None` = 64000.
     pub max_output_tokens: Option<u64>,
     /// Tokens that fit into the model; orders the targets after a context overflow.
     pub context_window: Option<u64>,

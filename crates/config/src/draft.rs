@@ -312,7 +312,7 @@ shape! {
         /// The vendor's name of the model; without it the name that the caller used.
         model: String,
         /// The most tokens that the model can answer. A larger wish is lowered to it, and it is the
-        /// `max_tokens` for a caller that names none where the vendor demands one.
+        /// `max_tokens` for a caller that names none where the vendor demands one (64000 if this is not set).
         max_output_tokens: Tokens,
         /// Tokens that fit into the model: a call that was too long for one target goes to one where
         /// more fit.

@@ -5,7 +5,6 @@
 //! release; they are a beginning, not a recommendation.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 use crate::checked::{BaseUrl, Config, Kind};
 use crate::load::{Disk, Env, parse};
@@ -266,8 +265,6 @@ fn explain(config: &Config, keys: &DetectedKeys) -> String {
     if config.providers.len() == 1 {
         lines.push("  one provider only: when it fails, there is nobody else to ask".to_owned());
     }
-    let listen: Vec<String> = config.listen.iter().map(SocketAddr::to_string).collect();
-    lines.push(format!("  listening on {}", listen.join(", ")));
     lines.push("`holdfast init` writes this to a file that you can change".to_owned());
     lines.join("\n")
 }

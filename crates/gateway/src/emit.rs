@@ -181,7 +181,9 @@ fn mark(headers: &mut HeaderMap, id: &str, losses: Option<&str>) {
         name,
         HeaderValue::from_str(id).expect("invariant: an id is hexadecimal"),
     );
-    if let Some(losses) = losses.and_then(|losses| HeaderValue::from_str(losses).ok()) {
+    let losses = losses.filter(|losses| !losses.is_empty());
+    if let Some(losses) = losses.and_then(|losses| HeaderValue::from_bytes(losses.as_bytes()).ok())
+    {
         headers.insert("holdfast-losses", losses);
     }
 }

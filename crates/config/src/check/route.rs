@@ -1,6 +1,5 @@
 //! Routes: model names, targets, what they promise together.
 
-use holdfast_wire::turn::Dialect;
 use std::collections::BTreeSet;
 
 use crate::checked::{Auth, Policy, Prefill, Route, Target, Timeouts, UpstreamStream};
@@ -228,21 +227,6 @@ fn check_together(
     let Some(first) = targets.first() else {
         return;
     };
-    let is_mixed = targets
-        .iter()
-        .any(|target| of(target).dialect == Dialect::OpenAi);
-    for (target, item) in targets.iter().zip(draft.targets.items()) {
-        let demands = of(target).dialect == Dialect::Anthropic;
-        if is_mixed && demands && target.model.is_some() && target.max_output_tokens.is_none() {
-            let message = format!(
-                "`{}` demands `max_tokens`, which callers of OpenAI's dialect need not send: for \
-                 those that don't, this target is passed over",
-                of(target).name
-            );
-            let help = "set `max_output_tokens` to the most that the model can answer";
-            checker.report(Problem::warning(item.0.at.clone(), message).help(help));
-        }
-    }
     for (target, item) in targets.iter().zip(draft.targets.items()) {
         let foreign = of(target).kind != of(first).kind;
         if foreign && target.model.is_none() && targets.len() == draft.targets.items().len() {

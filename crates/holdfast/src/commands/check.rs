@@ -45,15 +45,21 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let config = loaded.config;
     let targets: usize = config.routes.iter().map(|route| route.targets.len()).sum();
     printer::data(&format!(
-        "{}: good: {} providers, {} routes, {targets} targets, {} warnings\n",
+        "{}: good: {}, {}, {}, {}\n",
         args.config.display(),
-        config.providers.len(),
-        config.routes.len(),
-        loaded.warnings.len(),
+        count(config.providers.len(), "provider"),
+        count(config.routes.len(), "route"),
+        count(targets, "target"),
+        count(loaded.warnings.len(), "warning"),
     ));
     if args.probe {
         probe::run(&config)
     } else {
         ExitCode::SUCCESS
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }

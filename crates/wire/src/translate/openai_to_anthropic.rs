@@ -136,17 +136,16 @@ fn refuse_unknowable(from: &mut Object<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Anthropic demands a limit. An invented small one would cut answers (trap 13).
+/// Anthropic demands a limit, and a small one would cut answers (trap 13): where neither the caller
+/// nor the configuration knows better, it is what every model since the 4.5 family can answer
+/// (Anthropic's overview of models).
+const MAX_TOKENS: u64 = 64_000;
+
 fn max_tokens(from: &mut Object<'_>, target: &Target<'_>) -> Result<u64, Refusal> {
     let old = from.count("max_tokens")?;
     let new = from.count("max_completion_tokens")?;
     let wish = new.or(old).map(|wish| target.clamp(wish));
-    wish.or(target.max_output).ok_or_else(|| {
-        refuse(
-            "max_tokens",
-            "the target demands a limit; give one, or set `max_output_tokens` of the target",
-        )
-    })
+    Ok(wish.or(target.max_output).unwrap_or(MAX_TOKENS))
 }
 
 /// Sequences of white space alone are refused by Anthropic (trap 12). All or none of them go over:

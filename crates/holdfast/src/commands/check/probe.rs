@@ -22,10 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) fn run(config: &Config) -> ExitCode {
     let (probes, skipped) = probes(config);
-    for name in skipped {
-        printer::data(&format!(
-            "{name}: not asked: it takes the caller's own credential\n"
-        ));
+    for (name, why) in skipped {
+        printer::data(&format!("{name}: not asked: {why}\n"));
     }
     let gateway = match Gateway::start(Arc::new(probes.clone())) {
         Ok(gateway) => gateway,
@@ -63,7 +61,7 @@ pub(super) fn run(config: &Config) -> ExitCode {
 const PREFIX: &str = "probe:";
 
 /// The same configuration with one route for each target, and no others.
-fn probes(config: &Config) -> (Config, Vec<String>) {
+fn probes(config: &Config) -> (Config, Vec<(String, &'static str)>) {
     let mut probes = config.clone();
     probes.listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     probes.callers.clear();
@@ -77,9 +75,12 @@ fn probes(config: &Config) -> (Config, Vec<String>) {
             let name = format!("{}/{wished}", provider.name);
             let model = format!("{PREFIX}{name}");
             if provider.auth == Auth::Caller {
-                skipped.push(name);
+                skipped.push((name, "it takes the caller's own credential"));
             } else if wished.ends_with('*') {
-                skipped.push(format!("{name} (a wildcard names no model)"));
+                skipped.push((
+                    name,
+                    "the route's name is a pattern, so there is no model to name",
+                ));
             } else if !probes.routes.iter().any(|probe| probe.model == model) {
                 let mut target = target.clone();
                 target.model = Some(wished.to_owned());
