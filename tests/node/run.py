@@ -52,14 +52,16 @@ def claude(port, home, question=QUESTION):
         raise rig.Failed(f"claude ended with {done.returncode} and no JSON: {done.stdout[-500:]} {done.stderr[-500:]}") from None
 
 
-def claude_code_config(bad, good):
+def claude_code_config(bad, good, other_dialect=False):
+    """Two vendors of Claude Code's own dialect, or a second one that speaks OpenAI's."""
     provider = {"kind": "anthropic", "key": "sk-vendor"}
+    second = {"kind": "openai", "base_url": f"http://127.0.0.1:{good.port}/v1"} if other_dialect else {"base_url": f"http://127.0.0.1:{good.port}"}
     return {
         "providers": [
             {**provider, "name": "bad", "base_url": f"http://127.0.0.1:{bad.port}", "domain": "bad"},
-            {**provider, "name": "good", "base_url": f"http://127.0.0.1:{good.port}", "domain": "good"},
+            {**provider, "name": "good", "domain": "good", **second},
         ],
-        "routes": [{"model": "*", "targets": ["bad", "good"]}],
+        "routes": [{"model": "*", "targets": ["bad", "good/sim-ok"]}],
         "defaults": {"attempts_per_target": 1, "timeouts": cells.TIMEOUTS, "breaker": {"consecutive": 1000000, "min_calls": 1000000}},
     }
 
@@ -69,10 +71,10 @@ def main():
         def node_sdks_with_a_dying_first_vendor():
             sdk_runs(bad, good)
 
-        def claude_code_with(fault):
+        def claude_code_with(fault, other_dialect=False):
             def test():
                 bad.control("PUT", "faults", {"faults": [{"fault": fault}]})
-                with rig.Gateway(claude_code_config(bad, good)) as gateway, tempfile.TemporaryDirectory() as home:
+                with rig.Gateway(claude_code_config(bad, good, other_dialect)) as gateway, tempfile.TemporaryDirectory() as home:
                     before = bad.stats()["calls"]
                     code, result = claude(gateway.port, home)
                     asked = bad.stats()["calls"] - before
@@ -83,10 +85,11 @@ def main():
                 assert asked >= 1, "the first vendor was never asked: this proves nothing"
                 assert result.get("num_turns") == 1, f"Claude Code repaired it by itself: {told}"
 
-            test.__name__ = f"claude_code_with_{fault}"
+            test.__name__ = f"claude_code_with_{fault}" + "_and_a_vendor_of_the_other_dialect" * other_dialect
             return test
 
-        tests = [node_sdks_with_a_dying_first_vendor, *(claude_code_with(fault) for fault in ("ok", *FAULTS))]
+        tests = [node_sdks_with_a_dying_first_vendor, *(claude_code_with(fault) for fault in ("ok", *FAULTS)),
+                 *(claude_code_with(fault, other_dialect=True) for fault in ("status:529", "cut-clean:half", "no-stop"))]
         return rig.suite("node clients", tests)
 
 
