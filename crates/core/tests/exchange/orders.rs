@@ -297,7 +297,7 @@ proptest! {
     #[test]
     fn every_order_of_events_gives_one_finish_and_one_coherent_answer(
         seed: u64,
-        steps in prop::collection::vec((step(), prop::bool::weighted(0.05)), 0..48),
+        steps in prop::collection::vec((step(), prop::bool::weighted(0.05)), 0..36),
         after in prop::collection::vec(step(), 0..6),
     ) {
         let mut stage = Stage::new(seed);

@@ -16,7 +16,7 @@ use crate::vendor::{Fault, PASSING, SHAPED};
 use crate::world::{Call, Healths, run};
 
 /// Worlds of one test; each has up to a dozen callers.
-const WORLDS: u64 = 1800;
+const WORLDS: u64 = 1650;
 
 /// Plays `world` for every seed, or for the one in the environment; names the seed that fails.
 fn every_seed(test: &str, world: impl Fn(u64) -> usize) {
