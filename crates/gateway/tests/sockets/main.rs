@@ -1,0 +1,13 @@
+//! The whole gateway on real sockets of this machine, with simulated vendors behind it.
+//!
+//! Nothing sleeps where something can be awaited and nothing is timed: a watchdog only turns a hang
+//! into a failure. What each test says of an answer is what stood on the wire.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed anyway"
+)]
+
+mod abort;
+mod crowd;
+mod rig;
