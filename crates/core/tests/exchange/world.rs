@@ -326,7 +326,10 @@ pub(crate) fn run(
     waiting.sort_by_key(|call| std::cmp::Reverse(call.began));
     let mut live: Vec<Call> = Vec::new();
     let mut done = Vec::new();
+    let mut turns = 0;
     loop {
+        turns += 1;
+        assert!(turns < 2_000_000, "the world never rests");
         let next = live
             .iter()
             .enumerate()
