@@ -361,6 +361,3 @@ impl Listener for Deaf {
     }
     fn write_from_here(&mut self) {}
 }
-
-#[cfg(test)]
-mod tests;
