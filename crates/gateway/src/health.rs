@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 pub(crate) struct TargetHealth {
     /// `provider/model`, as shown in metrics and headers.
     pub(crate) name: String,
+    terms: (breaker::Terms, budget::Terms),
     state: Mutex<State>,
 }
 
@@ -41,6 +42,7 @@ impl TargetHealth {
         };
         Self {
             name,
+            terms: (breaker, budget),
             state: Mutex::new(state),
         }
     }
@@ -85,7 +87,8 @@ impl TargetHealth {
     }
 }
 
-/// All targets' health, kept over reloads by name.
+/// All targets' health, kept over reloads by name. Under other terms a target begins anew: what was
+/// counted by the old ones says nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Healths {
     by_name: Mutex<HashMap<String, Arc<TargetHealth>>>,
@@ -100,10 +103,14 @@ impl Healths {
         now: Time,
     ) -> Arc<TargetHealth> {
         let mut by_name = self.by_name.lock();
-        let health = by_name
-            .entry(name.clone())
-            .or_insert_with(|| Arc::new(TargetHealth::new(name, breaker, budget, now)));
-        health.clone()
+        if let Some(health) = by_name.get(&name)
+            && health.terms == (breaker, budget)
+        {
+            return health.clone();
+        }
+        let health = Arc::new(TargetHealth::new(name.clone(), breaker, budget, now));
+        by_name.insert(name, health.clone());
+        health
     }
 }
 

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,7 +28,7 @@ use crate::drive::Drive;
 use crate::emit::{self, Reply, respond};
 use crate::framing::Watched;
 use crate::meta;
-use crate::worker::Worker;
+use crate::worker::{Shared, Worker};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -34,6 +36,11 @@ const BACKLOG: i32 = 1024;
 const PREFACE_POLL: Duration = Duration::from_millis(10);
 /// How long the accept loop rests when the process has no descriptor left.
 const BREATHER: Duration = Duration::from_millis(50);
+
+/// How many connections over the limit are told so at once; the rest is closed.
+const REFUSED: usize = 64;
+/// How long those wait who are told that they came in vain.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// A listening socket that shares its address with those of the other workers.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -54,49 +61,138 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Accepts until `stop` says so, then waits for the open connections to end.
+///
+/// As long as calls run on any worker, those who come are told that the gateway is going down: a
+/// refused connection would tell them nothing.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     listener: std::net::TcpListener,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    let mut running = Running::new(worker.shared.clone());
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
+    let mut refused = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
+            Some(_) = refused.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                let limit = worker.shared.snapshot.load().config.limits.connections;
-                if worker.shared.connections.load(Ordering::Relaxed) >= limit {
-                    worker.shared.metrics.shed.inc();
-                    continue;
+        if let Some(stream) = welcome(accepted).await {
+            match Open::new(&worker) {
+                Some(open) => {
+                    connections.spawn_local(connection(open, stream, Some(stop.clone())));
                 }
-                connections.spawn_local(connection(worker.clone(), stream, stop.clone()));
-            }
-            // Out of descriptors, or the peer is gone already: the loop must live.
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(BREATHER).await;
+                None if refused.len() < REFUSED => {
+                    refused.spawn_local(refuse(stream));
+                }
+                None => {}
             }
         }
     }
+    let mut late = JoinSet::new();
+    let mut busy = worker.shared.busy.subscribe();
+    loop {
+        if connections.is_empty() {
+            running.end();
+        }
+        let accepted = tokio::select! {
+            biased;
+            _ = busy.wait_for(|busy| *busy == 0) => break,
+            Some(_) = connections.join_next() => continue,
+            Some(_) = late.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        if let (Some(stream), Some(open)) = (welcome(accepted).await, Open::new(&worker)) {
+            late.spawn_local(connection(open, stream, None));
+        }
+    }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    // Whoever is still silent then is left.
+    let _ = tokio::time::timeout(FAREWELL, async {
+        while late.join_next().await.is_some() {}
+    })
+    .await;
     Ok(())
+}
+
+async fn welcome(accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<TcpStream> {
+    match accepted {
+        Ok((stream, _)) => Some(stream),
+        // Out of descriptors, or the peer is gone already: the loop must live.
+        Err(error) => {
+            tracing::warn!(%error, "accept failed");
+            tokio::time::sleep(BREATHER).await;
+            None
+        }
+    }
+}
+
+/// Over the limit on connections: an answer in the shape of both dialects, without reading a byte.
+async fn refuse(mut stream: TcpStream) {
+    let message = "the limit `connections` is reached (HF-010)";
+    let body = serde_json::json!({
+        "type": "error",
+        "error": {"type": "overloaded_error", "code": "overloaded", "message": message},
+    })
+    .to_string();
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         holdfast-code: HF-010\r\nx-should-retry: true\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    let telling = async {
+        stream.write_all((head + &body).as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closed with a request unread, the answer would be lost on its way.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    // Who does not read it in time has it no better than a reset.
+    let _ = tokio::time::timeout(FAREWELL, telling).await;
+}
+
+/// One accept loop among those whose calls still run. Ended at the latest by its drop.
+struct Running(Option<Arc<Shared>>);
+
+impl Running {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.busy.send_modify(|busy| *busy += 1);
+        Self(Some(shared))
+    }
+
+    fn end(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.busy.send_modify(|busy| *busy -= 1);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// Counts an open connection.
 struct Open(Rc<Worker>);
 
 impl Open {
-    fn new(worker: Rc<Worker>) -> Self {
-        worker.shared.connections.fetch_add(1, Ordering::Relaxed);
-        worker.shared.metrics.connections.inc();
-        Self(worker)
+    /// `None` = the limit is reached.
+    fn new(worker: &Rc<Worker>) -> Option<Self> {
+        let shared = &worker.shared;
+        let limit = shared.snapshot.load().config.limits.connections;
+        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+        shared.metrics.connections.inc();
+        // Dropped where the limit is reached, which gives the place back.
+        let open = Self(worker.clone());
+        if before >= limit {
+            shared.metrics.shed.inc();
+            return None;
+        }
+        Some(open)
     }
 }
 
@@ -107,18 +203,35 @@ impl Drop for Open {
     }
 }
 
-async fn connection(worker: Rc<Worker>, stream: TcpStream, stop: watch::Receiver<bool>) {
-    let _open = Open::new(worker.clone());
+/// Serves a connection. One without `stop` came when the gateway was going down already: it may say
+/// what it wants, and is refused.
+async fn connection(open: Open, stream: TcpStream, mut stop: Option<watch::Receiver<bool>>) {
+    let worker = open.0.clone();
     // Events must not wait for each other; a socket that can't be told still works.
     let _ = stream.set_nodelay(true);
     let header_timeout = worker.shared.snapshot.load().config.limits.header_timeout;
-    let ended = match tokio::time::timeout(header_timeout, speaks_http2(&stream)).await {
+    let begun = tokio::select! {
+        biased;
+        begun = tokio::time::timeout(header_timeout, speaks_http2(&stream)) => begun,
+        // It has said nothing yet and need not be waited for.
+        () = stopped(&mut stop) => return,
+    };
+    let ended = match begun {
         Ok(Ok(true)) => serve_http2(worker, stream, stop).await,
         Ok(Ok(false)) => serve_http1(worker, stream, stop).await,
         Ok(Err(_)) | Err(_) => return,
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Completes when the gateway begins to go down; never, where it has begun already.
+async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
+    match stop {
+        // Nobody left to say it is the same.
+        Some(stop) => drop(stop.wait_for(|stop| *stop).await),
+        None => std::future::pending().await,
     }
 }
 
@@ -142,7 +255,7 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
 async fn serve_http1(
     worker: Rc<Worker>,
     stream: TcpStream,
-    mut stop: watch::Receiver<bool>,
+    mut stop: Option<watch::Receiver<bool>>,
 ) -> Result<(), hyper::Error> {
     let (header_bytes, headers, header_timeout) = {
         let snapshot = worker.shared.snapshot.load();
@@ -155,6 +268,7 @@ async fn serve_http1(
         handle(worker.clone(), request, length_told)
     });
     let connection = http1::Builder::new()
+        .keep_alive(stop.is_some())
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_headers(headers)
@@ -163,7 +277,7 @@ async fn serve_http1(
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
     }
     connection.await
 }
@@ -171,7 +285,7 @@ async fn serve_http1(
 async fn serve_http2(
     worker: Rc<Worker>,
     stream: TcpStream,
-    mut stop: watch::Receiver<bool>,
+    mut stop: Option<watch::Receiver<bool>>,
 ) -> Result<(), hyper::Error> {
     let header_bytes = worker.shared.snapshot.load().config.limits.header_bytes;
     let service = service_fn(move |request| handle(worker.clone(), request, false));
@@ -182,7 +296,7 @@ async fn serve_http2(
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
     }
     connection.await
 }

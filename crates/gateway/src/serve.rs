@@ -68,6 +68,7 @@ impl Gateway {
             ledger,
             clock,
             draining: AtomicBool::new(false),
+            busy: watch::Sender::new(0),
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
@@ -138,6 +139,11 @@ impl Handle {
     /// The configuration in use.
     pub fn config(&self) -> Arc<Config> {
         self.shared.snapshot.load().config.clone()
+    }
+
+    /// Whether it is going down and takes no new calls.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
     }
 
     /// Calls under way.

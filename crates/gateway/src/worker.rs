@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use holdfast_telemetry::Metrics;
 use holdfast_upstream::Pool;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::health::Healths;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) clock: Clock,
     pub(crate) draining: AtomicBool,
+    /// Accept loops that serve calls which came before the gateway was told to go down.
+    pub(crate) busy: watch::Sender<usize>,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) connections: AtomicUsize,
     pub(crate) buffered: AtomicUsize,

@@ -10,4 +10,7 @@
 
 mod abort;
 mod crowd;
+mod drain;
+mod limits;
+mod reload;
 mod rig;

@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longer than anything takes: it ends a test that hangs, and is no measure of anything else.
@@ -102,7 +102,7 @@ impl Running {
     }
 
     /// The value of one metric without labels.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let metrics = self.handle.metrics();
         let line = metrics
             .lines()
@@ -116,10 +116,10 @@ impl Running {
     pub(crate) async fn at_rest(&self) {
         until("no call is under way", || self.handle.in_flight() == 0).await;
         until("no caller is connected", || {
-            self.metric("holdfast_connections") == 0.0
+            self.metric("holdfast_connections") == 0
         })
         .await;
-        assert!(self.metric("holdfast_in_flight") == 0.0);
+        assert!(self.metric("holdfast_in_flight") == 0);
     }
 }
 
@@ -265,4 +265,13 @@ pub(crate) fn raw_post(path: &str, body: &str) -> String {
         "POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// All that comes until the connection ends, in whichever way.
+pub(crate) async fn read_raw(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is as good an end as a close.
+    let reading = tokio::time::timeout(WATCHDOG, stream.read_to_end(&mut bytes)).await;
+    assert!(reading.is_ok(), "the connection does not end");
+    String::from_utf8(bytes).unwrap()
 }
