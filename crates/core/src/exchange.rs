@@ -127,6 +127,8 @@ pub struct Exchange {
     resume_on: Option<usize>,
     last_cause: Option<Cause>,
     joins: u32,
+    /// Continuations that had nothing to say.
+    empty_continuations: u32,
     last_release: Time,
     released: bool,
     record: Record,
@@ -154,6 +156,7 @@ impl Exchange {
             resume_on: None,
             last_cause: None,
             joins: 0,
+            empty_continuations: 0,
             last_release: now,
             released: false,
             record: Record::default(),

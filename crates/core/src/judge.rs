@@ -63,6 +63,9 @@ pub enum Progress {
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     pub dialect: Dialect,
+    /// How many choices were asked for. Fewer are an answer only under the terminal marker: some
+    /// servers know of one alone.
+    pub choices: u32,
     /// An answer without content is whole: after tool results the vendors give such answers (a
     /// second ask would give the same), or the route says so.
     pub empty_is_whole: bool,
@@ -191,7 +194,7 @@ impl Judge {
         if self.ended {
             Progress::Ended
         } else if !self.stops.is_empty()
-            && self.stops.len() >= self.choices.len()
+            && self.stops.len() >= self.choices.len().max(self.wanted())
             && self.open.is_empty()
         {
             Progress::Stopped
@@ -257,7 +260,8 @@ impl Judge {
                 _ => {}
             }
         }
-        if self.stops.is_empty() || self.stops.len() < self.choices.len() {
+        let wanted = if self.ended { 1 } else { self.wanted() };
+        if self.stops.len() < self.choices.len().max(wanted) {
             return Some(Flaw::NoStopReason);
         }
         if self.terms.dialect == Dialect::Anthropic && !self.ended {
@@ -272,6 +276,10 @@ impl Judge {
             return Some(Flaw::BadArguments);
         }
         self.find_emptiness()
+    }
+
+    fn wanted(&self) -> usize {
+        usize::try_from(self.terms.choices).unwrap_or(usize::MAX)
     }
 
     fn find_emptiness(&self) -> Option<Flaw> {

@@ -143,6 +143,8 @@ pub struct Target {
 pub struct Wishes {
     pub dialect: Dialect,
     pub stream: bool,
+    /// How many choices the caller wants (OpenAI `n`).
+    pub choices: u32,
     /// The answer may be continued on another target: one choice, free text.
     pub joinable: bool,
     /// The last turn brought tool results, after which an empty answer is legitimate.

@@ -347,11 +347,12 @@ fn wished_delivery(headers: &HeaderMap) -> Result<Option<Delivery>, Fault> {
 }
 
 fn wishes(dialect: Dialect, envelope: &Envelope<'_>) -> Wishes {
-    let one_choice = envelope.n().is_none_or(|n| n <= 1);
+    let choices = u32::try_from(envelope.n().unwrap_or(1)).unwrap_or(u32::MAX);
     Wishes {
         dialect,
         stream: envelope.stream().unwrap_or(false),
-        joinable: one_choice && !envelope.wants_json() && !envelope.has_member("logprobs"),
+        choices: choices.max(1),
+        joinable: choices <= 1 && !envelope.wants_json() && !envelope.has_member("logprobs"),
         after_tools: envelope.last_message_has_tool_result(),
         pausable: dialect == Dialect::Anthropic && may_pause(envelope),
     }

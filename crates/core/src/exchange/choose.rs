@@ -49,10 +49,12 @@ impl Exchange {
             asked_stream: stream,
             // A plain caller's body is made of the frames; a paused turn is read again.
             keep: !wishes.stream || wishes.pausable,
-            // What was cut may have been all but complete: nothing more to say is an answer.
+            choices: wishes.choices,
+            // What was cut may have been complete but for its end. That nothing is left to say is
+            // believed when it is said twice: a vendor's empty answer may be a fault as well.
             empty_is_whole: policy.empty_is_whole
                 || wishes.after_tools
-                || matches!(ask, Ask::Continue { .. }),
+                || (matches!(ask, Ask::Continue { .. }) && self.empty_continuations > 0),
             answer_limit: policy.answer_limit,
             event_limit: policy.event_limit,
         };

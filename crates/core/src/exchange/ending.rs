@@ -174,6 +174,9 @@ impl Exchange {
 
     fn failed(&mut self, leg: &Leg, cause: Cause, now: Time, dice: u64) {
         self.show.drop_waiting();
+        if self.show.is_content_shown() && cause.flaw == Some(Flaw::NoContent) {
+            self.empty_continuations += 1;
+        }
         // Refused was what we made of the caller's request: its end of a paused or a cut turn.
         let is_ours = !self.paused_messages.is_empty() || self.show.is_content_shown();
         if !self.show.is_content_shown() {

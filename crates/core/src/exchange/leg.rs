@@ -133,6 +133,7 @@ pub(super) struct Begin {
     pub(super) facts: Target,
     pub(super) asked_stream: bool,
     pub(super) keep: bool,
+    pub(super) choices: u32,
     pub(super) empty_is_whole: bool,
     pub(super) answer_limit: usize,
     pub(super) event_limit: usize,
@@ -142,6 +143,7 @@ impl Leg {
     pub(super) fn new(begin: &Begin, now: Time) -> Self {
         let terms = judge::Terms {
             dialect: begin.facts.dialect,
+            choices: begin.choices,
             empty_is_whole: begin.empty_is_whole,
             arguments_limit: begin.answer_limit,
         };

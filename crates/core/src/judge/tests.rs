@@ -7,6 +7,7 @@ use super::*;
 fn judge(dialect: Dialect) -> Judge {
     Judge::new(Terms {
         dialect,
+        choices: 1,
         empty_is_whole: false,
         arguments_limit: 1 << 20,
     })
@@ -235,6 +236,7 @@ fn nothing_said_is_not_an_answer_unless_it_may_be() {
     );
     let mut lenient = Judge::new(Terms {
         dialect: Dialect::Anthropic,
+        choices: 1,
         empty_is_whole: true,
         arguments_limit: 1,
     });
@@ -287,4 +289,45 @@ fn every_choice_must_finish() {
         verdict(Dialect::OpenAi, &events),
         Verdict::Broken(Flaw::NoStopReason)
     );
+}
+
+#[test]
+fn a_choice_that_was_not_begun_is_missing() {
+    let stop = || Event::Stop {
+        choice: 0,
+        stop: Stop {
+            kind: StopKind::EndTurn,
+            said: "stop".into(),
+            sequence: None,
+            details: None,
+        },
+    };
+    let judged = |events: Vec<Event<'static>>| {
+        let mut judge = Judge::new(Terms {
+            dialect: Dialect::OpenAi,
+            choices: 2,
+            empty_is_whole: false,
+            arguments_limit: 1 << 20,
+        });
+        for event in &events {
+            judge.event(event);
+        }
+        (judge.verdict(), judge.progress())
+    };
+    let said = Event::Delta {
+        index: 0,
+        delta: Delta::Text("a".into()),
+    };
+    let first = vec![
+        start(),
+        text(0),
+        said,
+        Event::BlockStop { index: 0 },
+        stop(),
+    ];
+    let cut = judged(first.clone());
+    assert_eq!(cut.0, Verdict::Broken(Flaw::NoStopReason));
+    assert!(matches!(cut.1, Progress::Open));
+    let whole = judged([first, vec![Event::End]].concat());
+    assert_eq!(whole.0, Verdict::Whole);
 }

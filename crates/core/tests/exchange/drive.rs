@@ -42,6 +42,7 @@ pub(crate) fn wishes(dialect: Dialect, stream: bool) -> Wishes {
     Wishes {
         dialect,
         stream,
+        choices: 1,
         joinable: true,
         after_tools: false,
         pausable: false,
