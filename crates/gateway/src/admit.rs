@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_config::checked::Auth;
+use holdfast_config::checked::{Auth, Provider};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::policy::{Delivery, Wishes};
 use holdfast_wire::envelope::{self, Envelope};
 use holdfast_wire::turn::Dialect;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -70,6 +70,8 @@ pub(crate) async fn admit(
             "the gateway is going down and takes no new calls",
         ));
     }
+    // Before anything is held for a stranger.
+    let who = identify(&snapshot, request.headers())?;
     let Some(permit) = Permit::take(shared, limits.in_flight) else {
         shared.metrics.shed.inc();
         let message = format!(
@@ -78,7 +80,6 @@ pub(crate) async fn admit(
         );
         return Err(Fault::new(Code::Overloaded, message));
     };
-    let who = identify(&snapshot, request.headers())?;
     let (parts, incoming) = request.into_parts();
     check_coding(&parts.headers)?;
     let mut held = Held::new(shared);
@@ -133,21 +134,26 @@ struct Who {
 
 /// The credential of a request, in either of the ways that the vendors' clients send it.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
+    credential(headers).map(|(_, credential)| credential)
+}
+
+/// The credential with the header in which it stands.
+pub(crate) fn credential(headers: &HeaderMap) -> Option<(HeaderName, &str)> {
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
+        .map(|(_, token)| (header::AUTHORIZATION, token.trim()));
     let key = || {
         headers
             .get("x-api-key")
             .and_then(|value| value.to_str().ok())
-            .map(str::trim)
+            .map(|key| (HeaderName::from_static("x-api-key"), key.trim()))
     };
     bearer
         .or_else(key)
-        .filter(|credential| !credential.is_empty())
+        .filter(|(_, credential)| !credential.is_empty())
 }
 
 fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, Fault> {
@@ -165,17 +171,22 @@ fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, Fault> {
             "send a key as `Authorization: Bearer` or `x-api-key`",
         ));
     };
-    Ok(match config.caller(credential) {
-        Some(caller) => Who {
+    if let Some(caller) = config.caller(credential) {
+        return Ok(Who {
             name: Some(caller.name.clone()),
             trusted: true,
             has_credential: false,
-        },
-        None => Who {
-            name: None,
-            trusted: false,
-            has_credential: true,
-        },
+        });
+    }
+    // It may still be the key of a vendor that takes the callers' own.
+    let takes_own = |provider: &Provider| provider.auth == Auth::Caller;
+    if !config.providers.iter().any(takes_own) {
+        return Err(unauthenticated("the key is not known here"));
+    }
+    Ok(Who {
+        name: None,
+        trusted: false,
+        has_credential: true,
     })
 }
 

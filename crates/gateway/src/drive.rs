@@ -22,6 +22,7 @@ use crate::admit::Call;
 use crate::clock::unix_seconds;
 use crate::health::Selected;
 use crate::prepare;
+use crate::redact;
 use crate::settle::{self, settle};
 use crate::worker::Worker;
 use holdfast_core::time::Time;
@@ -148,7 +149,10 @@ impl Drive {
                 Action::Send(send) => self.send(&send),
                 Action::Abort { .. } => self.upstream = Upstream::None,
                 Action::Release(bytes) => return Some(Step::Release(bytes)),
-                Action::Finish(finish) => {
+                Action::Finish(mut finish) => {
+                    if let Outcome::Told(fault) = &mut finish.outcome {
+                        redact::fault(&self.call, fault);
+                    }
                     self.close(&finish);
                     return Some(Step::Finish(finish));
                 }

@@ -1,4 +1,5 @@
-//! The ledger: what happened to every exchange. Metadata only, never a prompt or an answer.
+//! The ledger: what happened to every exchange. Metadata only, never a prompt or an answer. What a
+//! vendor said of its own failure is remembered in short, what it said of the request is not.
 //!
 //! Kept in memory, the newest first to be found, a bounded number of them; nothing on the data path
 //! waits for it beyond one short lock at the end of an exchange.

@@ -17,6 +17,7 @@ mod ledger;
 mod listen;
 mod meta;
 mod prepare;
+mod redact;
 mod serve;
 mod settle;
 mod snapshot;

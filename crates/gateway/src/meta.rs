@@ -95,7 +95,18 @@ pub(crate) fn exchanges(
     id: Option<&str>,
 ) -> Result<Response<Reply>, Fault> {
     let shared = &worker.shared;
-    let caller = known_caller(&shared.snapshot.load().config, headers)?;
+    let config = shared.snapshot.load().config.clone();
+    let caller = known_caller(&config, headers)?;
+    let is_local = config
+        .listen
+        .iter()
+        .all(|address| address.ip().is_loopback());
+    if id.is_none() && caller.is_none() && !is_local {
+        return Err(Fault::new(
+            Code::Forbidden,
+            "without `callers` nobody's exchanges can be told from another's: ask for one by its id",
+        ));
+    }
     let is_own = |entry: &crate::ledger::Entry| caller.is_none() || entry.caller == caller;
     let body = if let Some(id) = id {
         let entry = shared.ledger.find(id).filter(is_own);

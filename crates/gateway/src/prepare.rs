@@ -11,7 +11,7 @@ use holdfast_wire::translate::back::Back;
 use holdfast_wire::turn::Dialect;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 
-use crate::admit::{Call, Spans, presented};
+use crate::admit::{Call, Spans, credential};
 
 mod translated;
 
@@ -269,12 +269,7 @@ fn authenticate(
         Auth::None => Ok(()),
         // In the very header in which it came: the vendors tell keys and tokens apart by it.
         Auth::Caller => {
-            let name = if from.contains_key(header::AUTHORIZATION) {
-                header::AUTHORIZATION
-            } else {
-                HeaderName::from_static("x-api-key")
-            };
-            if presented(from).is_some()
+            if let Some((name, _)) = credential(from)
                 && let Some(value) = from.get(&name)
             {
                 let mut value = value.clone();

@@ -6,6 +6,7 @@ use holdfast_telemetry::metrics::{AttemptLabels, ExchangeLabels, TokenLabels};
 use crate::admit::Call;
 use crate::clock::unix_seconds;
 use crate::ledger::{Attempt, Entry};
+use crate::redact;
 use crate::worker::Shared;
 
 /// Books a finished exchange. `losses` is what translations could not carry.
@@ -26,13 +27,19 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
     let mut attempts = Vec::with_capacity(record.attempts.len());
     for attempt in &record.attempts {
         let target = target_name(call, attempt.target);
-        book_attempt(shared, &target, attempt);
+        // The callers' own model names are without end; a metric has its label from the route.
+        let place = call.targets[attempt.target];
+        let health = &call.snapshot.routes[call.route].healths[place];
+        book_attempt(shared, &health.name, attempt);
         attempts.push(Attempt {
             target,
             status: attempt.status,
             verdict: attempt.verdict,
             flaw: attempt.flaw,
-            message: attempt.message.clone(),
+            message: attempt
+                .message
+                .as_ref()
+                .map(|message| redact::remembered(call, attempt.status, message)),
             began_millis: millis(attempt.began),
             millis: millis(attempt.lasted),
             first_token_millis: attempt.first_token.map(millis),

@@ -9,8 +9,11 @@
 )]
 
 mod abort;
+mod auth;
 mod crowd;
 mod drain;
+mod ledger;
 mod limits;
+mod meta;
 mod reload;
 mod rig;
