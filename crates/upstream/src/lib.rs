@@ -3,8 +3,9 @@
 //! A [`Pool`] belongs to one single-threaded runtime and is never shared between threads: no lock
 //! stands between a call and its connection. HTTP/1.1 connections are reused when their answer was
 //! read to its end; HTTP/2 opens several connections for each host, each with a cap on its streams,
-//! because one connection stalls at the server's stream limit. Nothing here retries, and nothing
-//! times out: both are decided by the exchange, which drops what it no longer wants.
+//! because one connection stalls at the server's stream limit. Nothing here retries, and no call
+//! times out: both are decided by the exchange, which drops what it no longer wants. Only connections
+//! are given up, when they were idle for too long or do not answer a ping.
 
 mod body;
 mod connect;

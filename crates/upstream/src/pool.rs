@@ -4,14 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::body::{Answer, Cause, Pieces};
@@ -36,6 +38,14 @@ pub enum Error {
 
 /// The largest response head that is read, in bytes.
 const MAX_HEAD: usize = 256 << 10;
+/// A connection that was idle for longer is not used again: vendors close theirs after a minute or
+/// more, and one whose way was lost meanwhile would take a call with it.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
+/// An HTTP/2 connection with open streams that hears nothing for so long is asked whether it lives.
+const PING_AFTER: Duration = Duration::from_secs(15);
+/// One that does not answer that in time is given up with all its streams. Both together are less than
+/// the usual time limit of a response head, so that the next attempt finds another connection.
+const PING_WAIT: Duration = Duration::from_secs(10);
 
 /// The connections of one worker to one endpoint. Cheap to clone; not for other threads.
 #[derive(Clone, Debug)]
@@ -46,7 +56,7 @@ pub struct Pool {
 #[derive(Debug)]
 struct Shared {
     endpoint: Endpoint,
-    idle: RefCell<Vec<http1::SendRequest<Pieces>>>,
+    idle: RefCell<Vec<Idle>>,
     multiplexed: RefCell<Vec<Multiplexed>>,
     protocol: Cell<Protocol>,
     /// Connections that are being opened, and the calls that wait for them or open them.
@@ -76,6 +86,13 @@ struct Counted<'a>(&'a Cell<usize>);
 struct Opening<'a> {
     shared: &'a Shared,
     succeeded: bool,
+}
+
+/// An HTTP/1.1 connection that waits for its next call.
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Pieces>,
+    since: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -195,20 +212,19 @@ impl Pool {
         }
     }
 
+    /// The connection that was used last: the others grow old and are let go.
     fn take_idle(&self) -> Option<http1::SendRequest<Pieces>> {
         let mut idle = self.shared.idle.borrow_mut();
-        loop {
-            let sender = idle.pop()?;
-            if !sender.is_closed() {
-                return Some(sender);
-            }
-        }
+        idle.retain(Idle::is_fresh);
+        Some(idle.pop()?.sender)
     }
 
     fn keep(&self, sender: http1::SendRequest<Pieces>) {
         let mut idle = self.shared.idle.borrow_mut();
+        idle.retain(Idle::is_fresh);
         if !sender.is_closed() && idle.len() < self.shared.endpoint.max_idle {
-            idle.push(sender);
+            let since = Instant::now();
+            idle.push(Idle { sender, since });
         }
     }
 
@@ -272,6 +288,9 @@ impl Pool {
             let (sender, driver) = http2::Builder::new(Local)
                 // Until the server has told its own limit; more would be refused by many.
                 .initial_max_send_streams(streams.max(1))
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING_AFTER)
+                .keep_alive_timeout(PING_WAIT)
                 .handshake(io)
                 .await
                 .map_err(|error| Error::Handshake(Cause(error)))?;
@@ -340,6 +359,12 @@ impl Connection {
                 },
             },
         }
+    }
+}
+
+impl Idle {
+    fn is_fresh(&self) -> bool {
+        !self.sender.is_closed() && self.since.elapsed() < LONGEST_IDLE
     }
 }
 

@@ -164,7 +164,7 @@ async fn metrics_are_valid_open_metrics() {
     }
 }
 
-/// The rules of the text format (OpenMetrics 1.0, "Overall Structure" and the types' suffixes).
+/// The rules of the text format (`OpenMetrics` 1.0, "Overall Structure" and the types' suffixes).
 fn check(text: &str) {
     let body = text.strip_suffix("# EOF\n").expect("the end is marked");
     let mut kinds: HashMap<String, String> = HashMap::new();

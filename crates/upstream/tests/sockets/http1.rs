@@ -2,12 +2,16 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use holdfast_upstream::{Error, Pool};
 use tokio::io::AsyncWriteExt;
 use tokio::task::{JoinSet, spawn_local};
 
-use crate::rig::{answer, ask, call, closed, echo, endpoint, listen, piece, read, request, run};
+use crate::rig::{
+    answer, ask, call, closed, echo, endpoint, listen, pass, piece, read, request, run,
+    run_unwatched,
+};
 
 #[test]
 fn an_idle_connection_is_used_again() {
@@ -85,6 +89,33 @@ fn a_connection_that_the_server_closed_while_idle_is_no_error() {
         assert_eq!(ask(&pool, "x").await, "first");
         assert_eq!(ask(&pool, "x").await, "second");
         drop(pool);
+        assert_eq!(server.await.unwrap(), b"");
+    });
+}
+
+/// A connection that was silent for long may be dead without anybody's having heard of it, and a call
+/// on it would wait for nothing.
+#[test]
+fn a_connection_that_was_idle_for_long_is_not_used_again() {
+    run_unwatched(async {
+        let (listener, address) = listen().await;
+        let server = spawn_local(async move {
+            let (mut first, _) = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                request(&mut first).await.unwrap();
+                answer(&mut first, "first").await;
+            }
+            let (mut second, _) = listener.accept().await.unwrap();
+            request(&mut second).await.unwrap();
+            answer(&mut second, "second").await;
+            closed(&mut first).await
+        });
+        let pool = Pool::new(endpoint(address));
+        assert_eq!(ask(&pool, "x").await, "first");
+        pass(Duration::from_secs(30)).await;
+        assert_eq!(ask(&pool, "x").await, "first");
+        pass(Duration::from_secs(61)).await;
+        assert_eq!(ask(&pool, "x").await, "second");
         assert_eq!(server.await.unwrap(), b"");
     });
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 
-use crate::rig::{endpoint, listen, piece, read, run};
+use crate::rig::{endpoint, listen, piece, read, run, run_unwatched};
 
 /// A call as the server has it.
 pub(crate) struct Call {
@@ -380,6 +380,48 @@ fn a_connection_that_broke_is_replaced() {
         assert_eq!(call.connection, 1);
         call.answer("ok");
         assert_eq!(asking.await.unwrap(), "ok");
+    });
+}
+
+/// The way to the server is gone and nobody says so: without a question of its own the pool would send
+/// every call into it until the system gives up, a quarter of an hour later.
+#[test]
+fn a_connection_that_fell_silent_is_given_up() {
+    run_unwatched(async {
+        let (listener, address) = listen().await;
+        let (stopped, mut silent) = mpsc::unbounded_channel();
+        spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut served = h2::server::handshake(stream).await.unwrap();
+            let (_, mut respond) = served.accept().await.unwrap().unwrap();
+            let body = Bytes::from_static(b"ok");
+            respond
+                .send_response(Response::new(()), false)
+                .unwrap()
+                .send_data(body, true)
+                .unwrap();
+            // It reads another request, and then never anything again.
+            let _request = served.accept().await.unwrap().unwrap();
+            stopped.send(None).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            stopped.send(Some(stream)).unwrap();
+            std::future::pending::<()>().await;
+        });
+        let pool = Pool::new(h2c(address, 10, 1));
+        assert_eq!(ask(pool.clone()).await, "ok");
+        let caller = pool.clone();
+        let lost = spawn_local(async move { call(&caller).await.map(drop) });
+        assert!(silent.recv().await.unwrap().is_none());
+        // On the paused clock the next timer is the pool's own.
+        tokio::time::pause();
+        let error = lost.await.unwrap().unwrap_err();
+        tokio::time::resume();
+        assert!(
+            error.to_string().contains("keep-alive timed out"),
+            "{error}"
+        );
+        let _other = pool.connect().await.unwrap();
+        assert!(silent.recv().await.unwrap().is_some(), "another connection");
     });
 }
 
