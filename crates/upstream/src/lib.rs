@@ -7,6 +7,7 @@
 //! times out: both are decided by the exchange, which drops what it no longer wants. Only connections
 //! are given up, when they were idle for too long or do not answer a ping.
 
+mod address;
 mod body;
 mod connect;
 mod pool;

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
+use crate::address;
 use crate::body::{Answer, Cause, Pieces};
 use crate::connect::{Endpoint, Http2};
 
@@ -40,7 +41,7 @@ pub enum Error {
 const MAX_HEAD: usize = 256 << 10;
 /// A connection that was idle for longer is not used again: vendors close theirs after a minute or
 /// more, and one whose way was lost meanwhile would take a call with it.
-const LONGEST_IDLE: Duration = Duration::from_secs(60);
+const LONGEST_IDLE: Duration = Duration::from_mins(1);
 /// An HTTP/2 connection with open streams that hears nothing for so long is asked whether it lives.
 const PING_AFTER: Duration = Duration::from_secs(15);
 /// One that does not answer that in time is given up with all its streams. Both together are less than
@@ -324,7 +325,13 @@ impl Connection {
     /// A kept connection that turns out to be closed before a byte of the request was written is
     /// replaced by a new one: that is no second attempt, since nothing was sent. Once a byte was
     /// written the vendor may have done the work: [`Error::Broken`], and the exchange decides.
-    pub async fn send(self, request: Request<Pieces>) -> Result<Response<Answer>, Error> {
+    pub async fn send(self, mut request: Request<Pieces>) -> Result<Response<Answer>, Error> {
+        match &self.kind {
+            Kind::Http1 { .. } => address::for_http1(&mut request),
+            Kind::Http2 { .. } => {
+                address::for_http2(&mut request, self.pool.shared.endpoint.tls.is_some());
+            }
+        }
         match self.kind {
             Kind::Http1 { mut sender, reused } => match sender.try_send_request(request).await {
                 Ok(response) => {

@@ -28,6 +28,32 @@ fn an_idle_connection_is_used_again() {
 }
 
 #[test]
+fn a_whole_address_becomes_a_path_and_a_host() {
+    run(async {
+        let (listener, address) = listen().await;
+        let server = spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let seen = request(&mut stream).await.unwrap();
+            answer(&mut stream, "ok").await;
+            seen
+        });
+        let whole = http::Request::post("https://vendor.test/v1/messages?beta=true")
+            .body(holdfast_upstream::Pieces::new([bytes::Bytes::from_static(
+                b"x",
+            )]))
+            .unwrap();
+        let connection = Pool::new(endpoint(address)).connect().await.unwrap();
+        connection.send(whole).await.unwrap();
+        let head = server.await.unwrap().head;
+        assert!(
+            head.starts_with("POST /v1/messages?beta=true HTTP/1.1\r\n"),
+            "{head}"
+        );
+        assert_eq!(head.matches("host: vendor.test\r\n").count(), 1, "{head}");
+    });
+}
+
+#[test]
 fn no_more_than_max_idle_connections_are_kept() {
     run(async {
         let (listener, address) = listen().await;

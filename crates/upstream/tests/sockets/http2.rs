@@ -189,6 +189,24 @@ fn calls_one_after_another_share_one_connection() {
     });
 }
 
+/// Whoever writes the request does not know which protocol it will be; each wants it written otherwise
+/// (RFC 9113, 8.3.1).
+#[test]
+fn a_path_and_a_host_become_the_pseudo_headers() {
+    run(async {
+        let (listener, address) = listen().await;
+        let mut server = Server::new(listener);
+        let pool = Pool::new(h2c(address, 2, 3));
+        let asking = spawn_local(async move { crate::rig::ask(&pool, "x").await });
+        let call = server.next().await;
+        let uri = call.request.uri();
+        assert_eq!(uri, "http://vendor.test/v1/messages");
+        assert!(!call.request.headers().contains_key("host"));
+        call.answer("ok");
+        assert_eq!(asking.await.unwrap(), "ok");
+    });
+}
+
 #[test]
 fn a_full_connection_makes_the_next_call_open_another() {
     run(async {

@@ -73,6 +73,7 @@ fn serve(listener: TcpListener, config: ServerConfig) -> mpsc::UnboundedReceiver
                 spawn_local(async move {
                     while let Some(call) = asked.recv().await {
                         let call: crate::http2::Call = call;
+                        assert_eq!(call.request.uri(), "https://vendor.test/v1/messages");
                         call.answer("by h2");
                     }
                 });
@@ -133,10 +134,7 @@ fn an_authority_from_ca_file_is_trusted_and_http2_chosen() {
         let mut seen = serve(listener, certified.server);
         let pool = Pool::new(secured(address, Some(&ca), Http2::Auto));
         for _ in 0..3 {
-            let request = http::Request::post(format!("https://localhost:{}/v1", address.port()))
-                .body(holdfast_upstream::Pieces::default())
-                .unwrap();
-            let response = pool.connect().await.unwrap().send(request).await.unwrap();
+            let response = call(&pool, "x").await.unwrap();
             assert_eq!(response.version(), http::Version::HTTP_2);
             assert_eq!(read(response.into_body()).await.unwrap(), "by h2");
         }
