@@ -15,5 +15,6 @@ mod drain;
 mod ledger;
 mod limits;
 mod meta;
+mod multiplexed;
 mod reload;
 mod rig;
