@@ -122,7 +122,9 @@ impl<'a> Object<'a> {
     }
 
     fn at(&self, name: &str) -> String {
-        if self.path.is_empty() {
+        if self.path.is_empty() && name.is_empty() {
+            "\"\"".to_owned()
+        } else if self.path.is_empty() {
             name.to_owned()
         } else {
             format!("{}.{name}", self.path)
