@@ -259,10 +259,10 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &str) -> TcpStream {
     stream
 }
 
-/// A POST as bytes.
+/// A POST as bytes; the connection ends with its answer.
 pub(crate) fn raw_post(path: &str, body: &str) -> String {
     format!(
-        "POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
