@@ -405,6 +405,11 @@ fn trap_20_efforts_have_a_least_one() {
 fn what_would_be_missing_in_the_answer_refuses() {
     let part = |part: Value| asks(&json!([{"role": "user", "content": [part]}]));
     let cases = [
+        (asks(&json!([])), "messages"),
+        (
+            asks(&json!([{"role": "system", "content": "a"}])),
+            "messages",
+        ),
         (with("logprobs", &json!(true)), "logprobs"),
         (with("top_logprobs", &json!(3)), "logprobs"),
         (with("logit_bias", &json!({"1": 2})), "logit_bias"),

@@ -97,6 +97,12 @@ pub(super) fn messages(
     if !way.open.is_empty() {
         return Err(way.unanswered("messages"));
     }
+    if way.messages.is_empty() {
+        return Err(refuse(
+            "messages",
+            "the target needs a message of the user, and there is none",
+        ));
+    }
     if way
         .messages
         .last()
