@@ -13,6 +13,7 @@ use holdfast_wire::sse::{Decoder, Frame};
 use holdfast_wire::translate::{self, Refusal, Target};
 use holdfast_wire::turn::{Dialect, Event};
 use holdfast_wire::{anthropic, openai};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 pub use mutate::mutate;
@@ -127,7 +128,11 @@ pub fn translate(data: &[u8]) {
             }
         };
         assert!(done.losses.iter().all(|loss| !loss.path.is_empty()));
-        let made: Value = serde_json::from_slice(&done.body).expect("a request is JSON");
+        serde_json::from_slice::<IgnoredAny>(&done.body).expect("a request is JSON");
+        // A schema goes over with its bytes; half a surrogate pair in it is JSON and no text.
+        let Ok(made) = serde_json::from_slice::<Value>(&done.body) else {
+            continue;
+        };
         assert_eq!(made["model"], "target");
         assert!(made["messages"].is_array());
         if done.losses.is_empty() && done.stops.is_empty() && done.names.is_empty() {
