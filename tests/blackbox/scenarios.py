@@ -127,6 +127,16 @@ class Bench:
         text = text_in("openai", unchunk(chunked))
         assert ask.sealed(text), f"{len(text)} characters, not whole"
 
+    def a_caller_that_never_reads_is_given_up(self):
+        with rig.Gateway({**config(self.first, self.second), "limits": {"write_timeout": "1s"}}) as gateway:
+            body = json.dumps(body_of("openai", "hi [[seed:3 words:100000]]", stream=True)).encode()
+            with socket.socket() as wire:
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                wire.connect(("127.0.0.1", gateway.port))
+                wire.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nHoldfast-Delivery: live\r\n"
+                             f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                rig.until("the vendor's call to be given up", lambda: self.first.stats()["aborted_by_client"] == 1)
+
     # === Large bodies ===
 
     def a_large_body_is_asked_again_to_the_last_byte(self):
@@ -333,7 +343,8 @@ def main():
 
         return rig.suite("scenarios", [prepared(test) for test in (
             bench.a_caller_that_leaves_cancels_the_vendor, bench.a_caller_of_a_plain_call_that_leaves_cancels_the_vendor,
-            bench.a_slow_caller_gets_all_of_it_and_costs_no_memory, bench.a_large_body_is_asked_again_to_the_last_byte,
+            bench.a_slow_caller_gets_all_of_it_and_costs_no_memory, bench.a_caller_that_never_reads_is_given_up,
+            bench.a_large_body_is_asked_again_to_the_last_byte,
             bench.a_cut_text_is_joined, bench.a_join_drops_what_both_said, bench.a_join_can_be_forbidden,
             bench.structured_output_is_never_joined,
             bench.a_begun_answer_is_handed_over_in_the_targets_own_way, bench.a_context_overflow_goes_to_a_larger_window, bench.a_paused_turn_is_finished_inside,

@@ -72,6 +72,7 @@ fn limits(field: &Field<LimitsDraft>, checker: &mut Checker<'_>) -> Limits {
     draft.headers.put(&mut limits.headers);
     draft.json_depth.put(&mut limits.json_depth);
     draft.header_timeout.put(&mut limits.header_timeout);
+    draft.write_timeout.put(&mut limits.write_timeout);
     draft.body_timeout.put(&mut limits.body_timeout);
     draft.answer_bytes.put(&mut limits.answer_bytes);
     draft.event_bytes.put(&mut limits.event_bytes);

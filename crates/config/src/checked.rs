@@ -100,6 +100,8 @@ pub struct Limits {
     pub json_depth: usize,
     /// How long a caller may take to send the request head.
     pub header_timeout: Duration,
+    /// How long a caller may leave what it was sent unread.
+    pub write_timeout: Duration,
     /// How long a caller may take to send the request body.
     pub body_timeout: Duration,
     /// The largest answer that is held whole (delivery `whole`, calls without `stream`), in bytes.
@@ -217,6 +219,7 @@ impl Default for Limits {
             headers: 100,
             json_depth: 128,
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_mins(1),
             answer_bytes: 64 << 20,
             event_bytes: 16 << 20,

@@ -346,6 +346,8 @@ shape! {
         header_timeout: Time = "10s",
         /// How long a caller may take to send the request body.
         body_timeout: Time = "1m",
+        /// How long a caller may leave what it was sent unread, before its connection is ended.
+        write_timeout: Time = "1m",
         /// The largest answer that is held whole.
         answer_bytes: Size = "64MiB",
         /// The largest single event of a vendor's stream.

@@ -16,6 +16,7 @@ mod health;
 mod ledger;
 mod listen;
 mod meta;
+mod patience;
 mod prepare;
 mod redact;
 mod serve;

@@ -28,6 +28,7 @@ use crate::drive::Drive;
 use crate::emit::{self, Reply, respond};
 use crate::framing::Watched;
 use crate::meta;
+use crate::patience::Patient;
 use crate::worker::{Shared, Worker};
 
 /// Connections that the kernel holds until they are accepted.
@@ -257,12 +258,9 @@ async fn serve_http1(
     stream: TcpStream,
     mut stop: Option<watch::Receiver<bool>>,
 ) -> Result<(), hyper::Error> {
-    let (header_bytes, headers, header_timeout) = {
-        let snapshot = worker.shared.snapshot.load();
-        let limits = &snapshot.config.limits;
-        (limits.header_bytes, limits.headers, limits.header_timeout)
-    };
-    let (stream, length) = Watched::new(stream);
+    let snapshot = worker.shared.snapshot.load_full();
+    let limits = &snapshot.config.limits;
+    let (stream, length) = Watched::new(Patient::new(stream, limits.write_timeout));
     let service = service_fn(move |request| {
         let length_told = length.was_told();
         handle(worker.clone(), request, length_told)
@@ -270,10 +268,12 @@ async fn serve_http1(
     let connection = http1::Builder::new()
         .keep_alive(stop.is_some())
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_headers(headers)
-        .max_buf_size(header_bytes.max(8192))
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.header_bytes.max(8192))
         .serve_connection(TokioIo::new(stream), service);
+    // A connection outlives many configurations.
+    drop(snapshot);
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
@@ -287,7 +287,12 @@ async fn serve_http2(
     stream: TcpStream,
     mut stop: Option<watch::Receiver<bool>>,
 ) -> Result<(), hyper::Error> {
-    let header_bytes = worker.shared.snapshot.load().config.limits.header_bytes;
+    let (header_bytes, write_timeout) = {
+        let snapshot = worker.shared.snapshot.load();
+        let limits = &snapshot.config.limits;
+        (limits.header_bytes, limits.write_timeout)
+    };
+    let stream = Patient::new(stream, write_timeout);
     let service = service_fn(move |request| handle(worker.clone(), request, false));
     let connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
