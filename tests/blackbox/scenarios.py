@@ -137,6 +137,13 @@ class Bench:
                              f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
                 rig.until("the vendor's call to be given up", lambda: self.first.stats()["aborted_by_client"] == 1)
 
+    def a_count_of_tokens_is_asked_of_the_next_vendor(self):
+        for spec in ("status:529", "status:429", "reset-before-headers"):
+            self.reset()
+            self.fault(spec)
+            status, _, answer = rig.ask(self.gateway.port, "POST", MESSAGES + "/count_tokens", {"model": "anthropic", "messages": [{"role": "user", "content": "hi"}]})
+            assert status == 200 and json.loads(answer)["input_tokens"] > 0, f"{spec}: {status} {answer[:200]!r}"
+
     # === Large bodies ===
 
     def a_large_body_is_asked_again_to_the_last_byte(self):
@@ -344,6 +351,7 @@ def main():
         return rig.suite("scenarios", [prepared(test) for test in (
             bench.a_caller_that_leaves_cancels_the_vendor, bench.a_caller_of_a_plain_call_that_leaves_cancels_the_vendor,
             bench.a_slow_caller_gets_all_of_it_and_costs_no_memory, bench.a_caller_that_never_reads_is_given_up,
+            bench.a_count_of_tokens_is_asked_of_the_next_vendor,
             bench.a_large_body_is_asked_again_to_the_last_byte,
             bench.a_cut_text_is_joined, bench.a_join_drops_what_both_said, bench.a_join_can_be_forbidden,
             bench.structured_output_is_never_joined,

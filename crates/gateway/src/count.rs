@@ -1,6 +1,7 @@
-//! `POST /v1/messages/count_tokens`: passed to the first Anthropic target that may be asked.
+//! `POST /v1/messages/count_tokens`: passed to the first Anthropic target that answers.
 //!
-//! A count has no effect and no stream; it is asked once and its answer passed on as it comes.
+//! A count has no effect and no stream: each target is asked once, and what it says is passed on as
+//! it comes.
 
 use std::rc::Rc;
 
@@ -29,6 +30,7 @@ pub(crate) async fn tokens(
     let call = admit(worker, Dialect::Anthropic, request).await?;
     let route = &call.snapshot.routes[call.route];
     let now = worker.shared.clock.now();
+    let mut last = None;
     for (place, target) in call.targets.iter().enumerate() {
         let facts = &route.targets[*target];
         if facts.dialect != Dialect::Anthropic {
@@ -39,26 +41,41 @@ pub(crate) async fn tokens(
             continue;
         };
         let asked = ask(worker, &call, place, facts.timeouts.attempt).await;
-        let report = match &asked {
-            Ok((status, ..)) if status.is_server_error() => Report::Failure,
-            Ok(_) => Report::Success,
-            Err(_) => Report::Failure,
+        let failed = match &asked {
+            Ok((status, ..)) => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Err(_) => true,
+        };
+        let report = if failed {
+            Report::Failure
+        } else {
+            Report::Success
         };
         health.report(worker.shared.clock.now(), report, probe);
-        let (status, kind, body) = asked?;
-        let mut response = emit::json(status, body);
-        if let Some(kind) = kind {
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if !failed {
+            return asked.map(respond);
         }
-        return Ok(response);
+        last = Some(asked);
     }
-    Err(Fault::new(
-        Code::NotTranslatable,
-        format!(
-            "no Anthropic target of the model `{}` can count tokens now",
-            call.model
-        ),
-    ))
+    match last {
+        Some(asked) => asked.map(respond),
+        None => Err(Fault::new(
+            Code::NotTranslatable,
+            format!(
+                "no Anthropic target of the model `{}` can count tokens now",
+                call.model
+            ),
+        )),
+    }
+}
+
+fn respond((status, kind, body): Counted) -> Response<Reply> {
+    let mut response = emit::json(status, body);
+    if let Some(kind) = kind {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
 }
 
 type Counted = (StatusCode, Option<HeaderValue>, Bytes);

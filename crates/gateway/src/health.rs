@@ -114,6 +114,19 @@ impl Healths {
     }
 }
 
+impl Healths {
+    /// The provider changed (its key, its address): its targets begin anew, also those that a money
+    /// error shut.
+    pub(crate) fn forget(&self, provider: &str) {
+        let is_its = |target: &str| {
+            target
+                .strip_prefix(provider)
+                .is_some_and(|model| model.starts_with('/'))
+        };
+        self.by_name.lock().retain(|name, _| !is_its(name));
+    }
+}
+
 /// The health of one exchange's targets, in its own numbering.
 #[derive(Clone, Debug)]
 pub(crate) struct Selected(pub(crate) Vec<Arc<TargetHealth>>);
@@ -125,5 +138,27 @@ impl Health for Selected {
 
     fn report(&mut self, target: usize, now: Time, report: Report, probe: bool) {
         self.0[target].report(now, report, probe);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_provider_begins_anew_and_no_other_one() {
+        let healths = Healths::default();
+        let of = |name: &str| {
+            healths.of(
+                name.to_owned(),
+                breaker::Terms::default(),
+                budget::Terms::default(),
+                Time::default(),
+            )
+        };
+        let (mine, other) = (of("a/m"), of("ab/m"));
+        healths.forget("a");
+        assert!(!Arc::ptr_eq(&mine, &of("a/m")));
+        assert!(Arc::ptr_eq(&other, &of("ab/m")));
     }
 }

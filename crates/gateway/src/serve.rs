@@ -126,6 +126,12 @@ impl Handle {
         let old = self.shared.snapshot.load_full();
         let changes = holdfast_config::diff(&old.config, &config);
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        for provider in &config.providers {
+            let mut known = old.config.providers.iter();
+            if known.any(|old| old.name == provider.name && old != provider) {
+                self.shared.healths.forget(&provider.name);
+            }
+        }
         let snapshot = Snapshot::new(config, &self.shared.healths, self.shared.clock, generation)?;
         self.shared.snapshot.store(Arc::new(snapshot));
         Ok(changes)

@@ -43,6 +43,9 @@ async fn a_count_that_nobody_can_make_is_refused_in_the_dialect() {
         .assert_fault(404, "HF-003");
     gateway.get(count).await.assert_fault(405, "HF-007");
     one.set_listening(false).await;
+    let counted = gateway.post(count, &messages("claude", false, "x")).await;
+    assert_eq!(counted.status, 200, "the next vendor counts: {counted:?}");
+    two.set_listening(false).await;
     gateway
         .post(count, &messages("claude", false, "x"))
         .await
