@@ -1,11 +1,12 @@
 //! A configuration made ready for use: endpoints, decisions' data, health, looked up once.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use holdfast_config::checked::{self, Config, Http2, Scheme};
 use holdfast_core::{backoff, breaker, budget, policy};
-use holdfast_upstream::{Endpoint, TlsError, tls_config};
+use holdfast_upstream::{Endpoint, SystemRoots, TlsError, tls_config};
 use http::HeaderValue;
 
 use crate::clock::Clock;
@@ -56,12 +57,13 @@ impl Snapshot {
         clock: Clock,
         generation: u64,
     ) -> Result<Self, Error> {
+        let roots = OnceCell::new();
         let mut domains: HashMap<&str, u32> = HashMap::new();
         let mut providers = Vec::with_capacity(config.providers.len());
         for provider in &config.providers {
             let count = u32::try_from(domains.len()).unwrap_or(u32::MAX);
             let domain = *domains.entry(&provider.domain).or_insert(count);
-            providers.push(ready_provider(provider, domain)?);
+            providers.push(ready_provider(provider, domain, &roots)?);
         }
         let routes = config
             .routes
@@ -86,7 +88,11 @@ impl Snapshot {
     }
 }
 
-fn ready_provider(provider: &checked::Provider, domain: u32) -> Result<Provider, Error> {
+fn ready_provider(
+    provider: &checked::Provider,
+    domain: u32,
+    roots: &OnceCell<SystemRoots>,
+) -> Result<Provider, Error> {
     let url = &provider.base_url;
     let http2 = match provider.http2 {
         Http2::Auto => holdfast_upstream::Http2::Auto,
@@ -95,12 +101,17 @@ fn ready_provider(provider: &checked::Provider, domain: u32) -> Result<Provider,
     };
     let tls = match url.scheme {
         Scheme::Http => None,
-        Scheme::Https => Some(tls_config(provider.tls.ca_file.as_deref(), http2).map_err(
-            |source| Error::Tls {
+        Scheme::Https => Some(
+            tls_config(
+                roots.get_or_init(SystemRoots::load),
+                provider.tls.ca_file.as_deref(),
+                http2,
+            )
+            .map_err(|source| Error::Tls {
                 provider: provider.name.clone(),
                 source,
-            },
-        )?),
+            })?,
+        ),
     };
     let connections = &provider.connections;
     let endpoint = Endpoint {

@@ -51,10 +51,25 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
+/// The certificates that the system trusts: many files, read once for all vendors.
+#[derive(Clone, Debug)]
+pub struct SystemRoots(RootCertStore);
+
+impl SystemRoots {
+    pub fn load() -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self(roots)
+    }
+}
+
 /// A client configuration that trusts the system's roots and those in `ca_file`.
-pub fn tls_config(ca_file: Option<&Path>, http2: Http2) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+pub fn tls_config(
+    system: &SystemRoots,
+    ca_file: Option<&Path>,
+    http2: Http2,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = system.0.clone();
     if let Some(path) = ca_file {
         add_file(&mut roots, path)?;
     }

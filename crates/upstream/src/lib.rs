@@ -13,5 +13,5 @@ mod connect;
 mod pool;
 
 pub use body::{Answer, Cause, Pieces};
-pub use connect::{Endpoint, Http2, TlsError, tls_config};
+pub use connect::{Endpoint, Http2, SystemRoots, TlsError, tls_config};
 pub use pool::{Connection, Error, Pool};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use holdfast_upstream::{Endpoint, Error, Http2, Pool, TlsError, tls_config};
+use holdfast_upstream::{Endpoint, Error, Http2, Pool, SystemRoots, TlsError, tls_config};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -96,7 +96,7 @@ async fn echo_tls(mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStr
 fn secured(address: std::net::SocketAddr, ca: Option<&PathBuf>, http2: Http2) -> Endpoint {
     Endpoint {
         host: "localhost".to_owned(),
-        tls: Some(tls_config(ca.map(PathBuf::as_path), http2).unwrap()),
+        tls: Some(tls_config(&SystemRoots::load(), ca.map(PathBuf::as_path), http2).unwrap()),
         http2,
         ..endpoint(address)
     }
@@ -246,11 +246,11 @@ fn a_plain_call_to_a_tls_server_is_told() {
 #[test]
 fn files_without_certificates_are_named() {
     let empty = file("empty", "no certificate here\n");
-    let error = tls_config(Some(&empty), Http2::Auto).unwrap_err();
+    let error = tls_config(&SystemRoots::load(), Some(&empty), Http2::Auto).unwrap_err();
     assert!(matches!(error, TlsError::Certificates { .. }), "{error}");
     assert!(error.to_string().contains("empty.pem"), "{error}");
     let missing = empty.with_file_name("missing.pem");
-    let error = tls_config(Some(&missing), Http2::Auto).unwrap_err();
+    let error = tls_config(&SystemRoots::load(), Some(&missing), Http2::Auto).unwrap_err();
     assert!(matches!(error, TlsError::File { .. }), "{error}");
     let shown = error.to_string();
     assert!(shown.contains("missing.pem"), "{shown}");
