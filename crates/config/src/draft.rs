@@ -219,8 +219,8 @@ macro_rules! shape_with_policy {
             $(#[doc = $about])*
             $name as $title {
                 $($own)*
-                /// How a stream reaches the caller: `live` as it comes, `guarded` with each tool
-                /// call held until it is closed and parses, `whole` not before all of it is proven.
+                /// How a stream reaches the caller: `live` as it comes, `guarded` with tool
+                /// calls and the end held until all of it is proven, `whole` with everything held.
                 /// Calls without `stream` are always `whole`.
                 delivery: Delivery = "guarded",
                 /// Whether a text that was cut after it was shown may be continued by another target.

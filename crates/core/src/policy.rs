@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 pub enum Delivery {
     /// Everything as it comes; only the end is checked.
     Live,
-    /// Text and thinking as they come; each tool call once it is closed and parses.
+    /// Text and thinking as they come; tool calls and the end once the answer is proven whole.
     #[default]
     Guarded,
     /// Nothing but keep-alives until the answer is proven whole.

@@ -88,8 +88,7 @@ words! {
     pub enum Delivery {
         /// Everything as it comes; only the end is checked.
         Live = "live",
-        /// Text and thinking as they come; each tool call when it is closed and its arguments parse;
-        /// the end only after the verdict.
+        /// Text and thinking as they come; tool calls and the end once the answer is proven whole.
         Guarded = "guarded",
         /// Keep-alives until the answer is proven whole, then all of it.
         Whole = "whole",
