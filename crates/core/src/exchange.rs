@@ -130,7 +130,6 @@ pub struct Exchange {
     /// Continuations that had nothing to say.
     empty_continuations: u32,
     last_release: Time,
-    released: bool,
     record: Record,
 }
 
@@ -158,7 +157,6 @@ impl Exchange {
             joins: 0,
             empty_continuations: 0,
             last_release: now,
-            released: false,
             record: Record::default(),
         }
     }
@@ -331,7 +329,6 @@ impl Exchange {
 
     fn take_released(&mut self, now: Time) {
         while let Some(bytes) = self.show.pop() {
-            self.released = true;
             self.last_release = now;
             self.actions.push_back(Action::Release(bytes));
         }

@@ -77,8 +77,6 @@ pub struct Terms {
 struct OpenBlock {
     index: u32,
     choice: u32,
-    /// Something that the caller would run.
-    is_call: bool,
     /// `Some` for a call whose arguments are JSON: what came of them so far.
     arguments: Option<String>,
 }
@@ -206,11 +204,6 @@ impl Judge {
     /// The first flaw that no later event can heal.
     pub fn fatal(&self) -> Option<&Flaw> {
         self.flaw.as_ref()
-    }
-
-    /// Whether a tool call is open: its arguments are not yet known to be whole.
-    pub fn is_tool_open(&self) -> bool {
-        self.open.iter().any(|block| block.is_call)
     }
 
     /// Whether a tool with free-text input is called: only unchanged bytes can carry that.
@@ -383,7 +376,6 @@ impl Judge {
         self.open.push(OpenBlock {
             index,
             choice,
-            is_call: is_call(block),
             arguments,
         });
     }

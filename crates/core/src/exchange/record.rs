@@ -69,11 +69,6 @@ impl Record {
             .iter()
             .fold(Usage::default(), |sum, attempt| sum.plus(attempt.usage))
     }
-
-    /// Whether the answer came from another target than the first, or needed more than one ask.
-    pub fn needed_help(&self) -> bool {
-        self.attempts.len() > 1
-    }
 }
 
 /// The names that a record may use for a verdict.
