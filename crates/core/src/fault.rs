@@ -85,6 +85,28 @@ codes! {
     OutOfBuffers = "HF-024", "out_of_buffers", 503;
     /// The request head is over the limit.
     HeadTooLarge = "HF-025", "head_too_large", 431;
+    /// The idempotency key, run or step name can't be used.
+    KeyInvalid = "HF-026", "key_invalid", 400;
+    /// The key belongs to another request.
+    KeyReused = "HF-027", "key_reused", 422;
+    /// The key's first call still runs, and the route refuses repeats until it has ended.
+    KeyInUse = "HF-028", "key_in_use", 409;
+    /// What must be kept can't be kept: the store is down, full or read-only.
+    StoreUnavailable = "HF-029", "store_unavailable", 503;
+    /// The call lies in the review queue.
+    InReview = "HF-030", "in_review", 503;
+    /// No such thing, or it is another caller's.
+    NotFound = "HF-031", "not_found", 404;
+    /// Somebody else was faster: it is claimed, decided, or no longer in that state.
+    Conflict = "HF-032", "conflict", 409;
+    /// The answer did not pass the route's gate.
+    GateFailed = "HF-033", "gate_failed", 502;
+    /// An effect's requirement is not met.
+    RequirementUnmet = "HF-034", "requirement_unmet", 424;
+    /// Another process took the call over while this one was silent.
+    TakenOver = "HF-035", "taken_over", 503;
+    /// A person rejected the call.
+    Rejected = "HF-036", "rejected", 403;
 }
 
 impl Code {
@@ -109,7 +131,12 @@ impl Code {
     pub fn is_passing(self) -> bool {
         matches!(
             self,
-            Self::Overloaded | Self::Draining | Self::OutOfBuffers | Self::RequestTimeout
+            Self::Overloaded
+                | Self::Draining
+                | Self::OutOfBuffers
+                | Self::RequestTimeout
+                | Self::StoreUnavailable
+                | Self::TakenOver
         )
     }
 }

@@ -47,3 +47,24 @@ impl Sub<Duration> for Time {
         Self(self.0.saturating_sub(rhs))
     }
 }
+
+/// Wall time: milliseconds since 1970, UTC. For what is kept and shown, never for time limits of a
+/// running call.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Wall(pub i64);
+
+impl Add<Duration> for Wall {
+    type Output = Self;
+
+    fn add(self, rhs: Duration) -> Self {
+        let millis = i64::try_from(rhs.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+impl Wall {
+    /// How long ago `earlier` was; zero if it lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}

@@ -30,6 +30,17 @@ pub(super) fn of(code: Code) -> &'static str {
         "HF-023" => include_str!("../../../../../docs/errors/HF-023.md"),
         "HF-024" => include_str!("../../../../../docs/errors/HF-024.md"),
         "HF-025" => include_str!("../../../../../docs/errors/HF-025.md"),
+        "HF-026" => include_str!("../../../../../docs/errors/HF-026.md"),
+        "HF-027" => include_str!("../../../../../docs/errors/HF-027.md"),
+        "HF-028" => include_str!("../../../../../docs/errors/HF-028.md"),
+        "HF-029" => include_str!("../../../../../docs/errors/HF-029.md"),
+        "HF-030" => include_str!("../../../../../docs/errors/HF-030.md"),
+        "HF-031" => include_str!("../../../../../docs/errors/HF-031.md"),
+        "HF-032" => include_str!("../../../../../docs/errors/HF-032.md"),
+        "HF-033" => include_str!("../../../../../docs/errors/HF-033.md"),
+        "HF-034" => include_str!("../../../../../docs/errors/HF-034.md"),
+        "HF-035" => include_str!("../../../../../docs/errors/HF-035.md"),
+        "HF-036" => include_str!("../../../../../docs/errors/HF-036.md"),
         _ => "this code has no page\n",
     }
 }
