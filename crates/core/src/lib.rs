@@ -9,6 +9,7 @@ pub mod budget;
 pub mod classify;
 pub mod exchange;
 pub mod fault;
+pub mod idempotency;
 pub mod join;
 pub mod judge;
 pub mod plan;
