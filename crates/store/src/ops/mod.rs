@@ -1,0 +1,1 @@
+//! SQL: one text for both databases, one function for each thing done.
