@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod classify;
+pub mod effect;
 pub mod exchange;
 pub mod fault;
 pub mod idempotency;
