@@ -15,4 +15,5 @@ pub mod join;
 pub mod judge;
 pub mod plan;
 pub mod policy;
+pub mod review;
 pub mod time;
