@@ -4,6 +4,8 @@
 //! nothing is said about what depends on it.
 
 mod access;
+mod durable;
+mod effects;
 mod policy;
 mod provider;
 mod route;
@@ -54,9 +56,15 @@ pub(crate) fn config(draft: &Draft, checker: &mut Checker<'_>) -> Option<Config>
         breaker: defaults.breaker,
         limits: limits(&draft.limits, checker),
         log: log(&draft.log),
+        store: durable::store(&draft.store, checker),
+        effects: effects::all(&draft.effects, checker),
+        webhooks: effects::webhooks(&draft.webhooks, checker),
+        review: durable::review(&draft.review),
+        runs: durable::runs(&draft.runs),
         drain: draft.drain.get().map_or(DRAIN, |time| time.0),
     };
     access::exposure(draft, &config, checker);
+    durable::without_store(draft, &config, checker);
     checker.is_clean().then_some(config)
 }
 
@@ -80,6 +88,8 @@ fn limits(field: &Field<LimitsDraft>, checker: &mut Checker<'_>) -> Limits {
     draft.connections.put(&mut limits.connections);
     draft.in_flight.put(&mut limits.in_flight);
     draft.ledger_records.put(&mut limits.ledger_records);
+    draft.queued_writes.put(&mut limits.queued_writes);
+    draft.wait.put(&mut limits.wait);
     let at = |span: Option<Span>| span.or_else(|| Some(draft.at()));
     if limits.header_bytes < 1024 {
         let message = "`header_bytes` is below 1KiB: no real client's request would fit";

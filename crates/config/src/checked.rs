@@ -4,12 +4,17 @@
 //! be printed. A [`Config`] is made by [`crate::parse`] or [`crate::load`] only, shared behind an `Arc`, and replaced
 //! whole on reload. The file's own shapes are in `draft`.
 
+mod durable;
 mod policy;
 mod provider;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use durable::{
+    EffectKind, EffectTarget, Effects, GateOn, GateTerms, Idempotency, KeepTickets, Repeats,
+    Retention, Review, Runs, SmtpSecurity, StorePlace, StoreTerms, TicketRetry, Webhook,
+};
 pub use policy::{
     Backoff, Breaker, Budget, Delivery, EmptyAnswer, OnRefusal, Policy, Timeouts, UpstreamStream,
 };
@@ -39,6 +44,12 @@ pub struct Config {
     pub breaker: Breaker,
     pub limits: Limits,
     pub log: Log,
+    /// Where what has to be kept is kept; `None` = nothing can be.
+    pub store: Option<StoreTerms>,
+    pub effects: Effects,
+    pub webhooks: Vec<Webhook>,
+    pub review: Review,
+    pub runs: Runs,
     /// How long running answers may go on after SIGTERM.
     pub drain: Duration,
 }
@@ -51,6 +62,8 @@ pub struct Caller {
     pub key: KeyHash,
     /// The models (the `model` of a route, as written there) that this caller may use; `None` = all.
     pub routes: Option<Vec<String>>,
+    /// Sees and decides what belongs to other callers.
+    pub reviewer: bool,
 }
 
 /// The model name that callers use -> an ordered list of targets and a policy.
@@ -116,6 +129,10 @@ pub struct Limits {
     pub in_flight: usize,
     /// How many exchanges the ledger in memory remembers.
     pub ledger_records: usize,
+    /// Finished exchanges that wait to be stored. Beyond: not stored, and counted.
+    pub queued_writes: usize,
+    /// The longest that a caller may wait for something to happen (`?wait=`).
+    pub wait: Duration,
 }
 
 /// What is written to standard error, and how.
@@ -227,6 +244,8 @@ impl Default for Limits {
             connections: 10_000,
             in_flight: 4_096,
             ledger_records: 10_000,
+            queued_writes: 10_000,
+            wait: Duration::from_mins(1),
         }
     }
 }

@@ -46,6 +46,26 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     whole(&mut changes, "breaker", old.breaker != new.breaker, false);
     whole(&mut changes, "limits", old.limits != new.limits, false);
     whole(&mut changes, "log", old.log != new.log, false);
+    whole(&mut changes, "store", old.store != new.store, true);
+    named(
+        &mut changes,
+        "effect target",
+        &old.effects.targets,
+        &new.effects.targets,
+        |target| &target.name,
+    );
+    let rest = |effects: &crate::checked::Effects| (effects.parallel, effects.expiry);
+    let differs = rest(&old.effects) != rest(&new.effects);
+    whole(&mut changes, "effects", differs, true);
+    named(
+        &mut changes,
+        "webhook",
+        &old.webhooks,
+        &new.webhooks,
+        |webhook| &webhook.name,
+    );
+    whole(&mut changes, "review", old.review != new.review, true);
+    whole(&mut changes, "runs", old.runs != new.runs, true);
     changes
 }
 

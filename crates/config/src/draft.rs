@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 
 use crate::checked::{
-    AuthStyle, Delivery, EmptyAnswer, Http2, Kind, LogFormat, LogLevel, MaxTokensField, OnRefusal,
-    Prefill, UpstreamStream,
+    AuthStyle, Delivery, EmptyAnswer, Http2, KeepTickets, Kind, LogFormat, LogLevel,
+    MaxTokensField, OnRefusal, Prefill, TicketRetry, UpstreamStream,
 };
 use crate::shape::{Field, Read, Reader, Sections, Spanned, shape};
-use crate::values::{Count, CountOrZero, Named, Rate, SecretText, Share, Size, Time, Tokens};
+use crate::values::{
+    Count, CountOrZero, LongTime, Named, Rate, SecretText, Share, Size, Time, Tokens,
+};
 use crate::words::{Words, words};
 use crate::yaml::{Node, Value};
 use holdfast_wire::turn::Dialect;
@@ -57,6 +59,17 @@ shape! {
         limits: LimitsDraft,
         /// What is logged.
         log: LogDraft,
+        /// Where keys, effects, tickets and runs are kept. Without it: `holdfast.db` beside this
+        /// file. Read at start only.
+        store: StoreDraft,
+        /// Where side effects may go.
+        effects: EffectsDraft,
+        /// Who is told of events. Each delivery is signed and made once.
+        webhooks: Vec<WebhookDraft>,
+        /// The review queue.
+        review: ReviewDraft,
+        /// The watch over runs.
+        runs: RunsDraft,
     }
 }
 
@@ -71,6 +84,8 @@ shape! {
         key_sha256: String,
         /// The routes (as written in their `model`) that this caller may use; without it all.
         routes: Vec<Spanned<String>>,
+        /// May see and decide what belongs to other callers: tickets, effects, runs, approvals.
+        reviewer: bool = "false",
     }
 }
 
@@ -243,6 +258,20 @@ macro_rules! shape_with_policy {
                 heartbeat: Time = "10s",
                 /// How often a paused turn (`pause_turn`) is sent back for one exchange.
                 max_continuations: CountOrZero = "8",
+                /// What an `Idempotency-Key` does.
+                idempotency: IdempotencyDraft,
+                /// Which calls that nobody could answer are kept for review: those with a key
+                /// (`keyed`), `all`, or `never`.
+                tickets: KeepTickets = "keyed",
+                /// When a kept call is tried again without a person: when its caller repeats it
+                /// (`on_repeat`), by itself when a target is back (`when_healthy`), or `never`.
+                ticket_retry: TicketRetry = "on_repeat",
+                /// How long a ticket waits for somebody.
+                ticket_expiry: LongTime = "7d",
+                /// How long after a failure a kept call may be tried again.
+                retry_after: Time = "5s",
+                /// What an answer must be beyond whole.
+                gate: GateDraft,
             }
         }
 
@@ -260,6 +289,12 @@ macro_rules! shape_with_policy {
                     empty_answer: &self.empty_answer,
                     heartbeat: &self.heartbeat,
                     max_continuations: &self.max_continuations,
+                    idempotency: &self.idempotency,
+                    tickets: &self.tickets,
+                    ticket_retry: &self.ticket_retry,
+                    ticket_expiry: &self.ticket_expiry,
+                    retry_after: &self.retry_after,
+                    gate: &self.gate,
                 }
             }
         }
@@ -280,6 +315,12 @@ pub(crate) struct PolicyFields<'a> {
     pub(crate) empty_answer: &'a Field<EmptyAnswer>,
     pub(crate) heartbeat: &'a Field<Time>,
     pub(crate) max_continuations: &'a Field<CountOrZero>,
+    pub(crate) idempotency: &'a Field<IdempotencyDraft>,
+    pub(crate) tickets: &'a Field<KeepTickets>,
+    pub(crate) ticket_retry: &'a Field<TicketRetry>,
+    pub(crate) ticket_expiry: &'a Field<LongTime>,
+    pub(crate) retry_after: &'a Field<Time>,
+    pub(crate) gate: &'a Field<GateDraft>,
 }
 
 shape_with_policy! {
@@ -360,6 +401,10 @@ shape! {
         in_flight: Count = "4096",
         /// How many exchanges the ledger in memory remembers.
         ledger_records: Count = "10000",
+        /// Finished exchanges that wait to be stored. Beyond: not stored, and counted.
+        queued_writes: Count = "10000",
+        /// The longest that a caller may wait for something to happen (`?wait=`).
+        wait: Time = "1m",
     }
 }
 
@@ -372,6 +417,13 @@ shape! {
         level: LogLevel = "info",
     }
 }
+
+mod durable;
+
+pub(crate) use durable::{
+    EffectTargetDraft, EffectWord, EffectsDraft, GateDraft, IdempotencyDraft, RetentionDraft,
+    ReviewDraft, RunsDraft, StoreDraft, WebhookDraft,
+};
 
 /// A target, long or short.
 #[derive(Clone, Debug)]

@@ -14,6 +14,17 @@ use crate::yaml::{Node, Value};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Time(pub(crate) Duration);
 
+/// `30s`, `10m`, `24h`, `7d`; never zero, at most a hundred years.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LongTime(pub(crate) Duration);
+
+/// Any JSON: written as YAML, as JSON text, or the name of a file that holds it.
+#[derive(Clone, Debug)]
+pub(crate) enum AnyJson {
+    Inline(Json),
+    File(PathBuf),
+}
+
 /// `65536`, `64KiB`, `32 MiB`, `1GiB`; never zero.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size(pub(crate) usize);
@@ -60,6 +71,12 @@ impl fmt::Debug for SecretText {
 
 impl From<Time> for Duration {
     fn from(time: Time) -> Self {
+        time.0
+    }
+}
+
+impl From<LongTime> for Duration {
+    fn from(time: LongTime) -> Self {
         time.0
     }
 }
@@ -134,6 +151,8 @@ scalar! {
     PathBuf, "path", "a path", { "type": "string" }, |text| (!text.is_empty()).then(|| Self::from(text));
     Time, "time", "a time above zero with a unit, like `500ms`, `30s`, `10m` or `1h`",
         { "type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h)$|\$\{" }, parse_time;
+    LongTime, "long time", "a time above zero with a unit, like `30s`, `10m`, `24h` or `7d`",
+        { "type": "string", "pattern": r"^[0-9.]+ ?(ms|s|m|h|d)$|\$\{" }, parse_long_time;
     Size, "size", "a size above zero, like `65536`, `64KiB` or `32MiB`",
         { "type": ["integer", "string"], "pattern": r"^[0-9_]+ ?(B|KiB|MiB|GiB)?$|\$\{" }, parse_size;
     Count, "count", "a whole number from 1", { "type": ["integer", "string"], "minimum": 1 },
@@ -160,6 +179,16 @@ fn parse_time(text: &str) -> Option<Time> {
     let seconds = parse_float(digits.trim_end())? * seconds_each;
     let fits = (0.001..=7.0 * 86_400.0).contains(&seconds);
     fits.then(|| Time(Duration::from_secs_f64(seconds)))
+}
+
+/// Up to a hundred years.
+fn parse_long_time(text: &str) -> Option<LongTime> {
+    let Some(days) = text.strip_suffix('d') else {
+        return parse_time(text).map(|time| LongTime(time.0));
+    };
+    let days = parse_float(days.trim_end())?;
+    let fits = (0.001..=36_525.0).contains(&days);
+    fits.then(|| LongTime(Duration::from_secs_f64(days * 86_400.0)))
 }
 
 fn parse_size(text: &str) -> Option<Size> {
@@ -244,6 +273,76 @@ impl Read for SecretText {
     fn word() -> String {
         "[secret](#secrets-and-variables)".to_owned()
     }
+}
+
+// === impl Read for AnyJson ===
+
+impl Read for AnyJson {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match (&node.tag, &node.value) {
+            (Some(tag), Value::Scalar(path)) if tag == "file" => {
+                match file(path.clone(), node, reader)? {
+                    SecretText::File(path) => Some(Self::File(path)),
+                    SecretText::Inline(_) => None,
+                }
+            }
+            (None, Value::Scalar(_)) => {
+                let text = reader.text(node, "JSON")?.value;
+                match serde_json::from_str(&text) {
+                    Ok(value) => Some(Self::Inline(value)),
+                    Err(error) => {
+                        let message = format!("this is not JSON: {error}");
+                        let help = "write it as YAML, as a JSON text, or as `!file NAME`";
+                        let problem = Problem::error(node.span.clone(), message);
+                        reader.report(problem.help(help.to_owned()));
+                        None
+                    }
+                }
+            }
+            _ => json_of(node, reader).map(Self::Inline),
+        }
+    }
+
+    fn schema(_: &mut Sections) -> Json {
+        json!({ "type": ["object", "boolean", "string"] })
+    }
+
+    fn word() -> String {
+        "JSON".to_owned()
+    }
+}
+
+/// YAML's own idea of a value: a number where it looks like one. A text that looks like a number is
+/// written as JSON text instead.
+fn json_of(node: &Node, reader: &mut Reader<'_>) -> Option<Json> {
+    Some(match &node.value {
+        Value::Null => Json::Null,
+        Value::Scalar(_) => {
+            let text = reader.text(node, "a value")?.value;
+            match text.as_str() {
+                "true" => Json::Bool(true),
+                "false" => Json::Bool(false),
+                "null" | "~" => Json::Null,
+                number
+                    if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) =>
+                {
+                    serde_json::from_str(number).unwrap_or(Json::String(text))
+                }
+                _ => Json::String(text),
+            }
+        }
+        Value::List(items) => {
+            let items = items.iter().map(|item| json_of(item, reader));
+            Json::Array(items.collect::<Option<_>>()?)
+        }
+        Value::Map(entries) => {
+            let entries = entries.iter().map(|(key, value)| {
+                let value = json_of(value, reader)?;
+                Some((key.text.clone(), value))
+            });
+            Json::Object(entries.collect::<Option<_>>()?)
+        }
+    })
 }
 
 fn file(path: String, node: &Node, reader: &mut Reader<'_>) -> Option<SecretText> {

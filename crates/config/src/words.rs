@@ -16,8 +16,8 @@ macro_rules! words {
             $( $(#[$vmeta:meta])* $variant:ident = $word:literal, )+
         }
     ) => {
-        $(#[$meta])*
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        $(#[$meta])*
         $vis enum $name {
             $( $(#[$vmeta])* $variant, )+
         }

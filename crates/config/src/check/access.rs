@@ -102,6 +102,7 @@ pub(super) fn callers(
             name: name.value.clone(),
             key,
             routes: models,
+            reviewer: item.reviewer.get().copied().unwrap_or(false),
         });
     }
     callers

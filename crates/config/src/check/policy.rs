@@ -7,7 +7,7 @@ use crate::diagnostic::Problem;
 use crate::draft::{BreakerDraft, BudgetDraft, DefaultsDraft, PolicyFields, TimeoutsDraft};
 use crate::shape::Field;
 
-use super::Checker;
+use super::{Checker, durable};
 
 #[derive(Default)]
 pub(super) struct Defaults {
@@ -42,6 +42,7 @@ pub(super) fn over(base: &Policy, fields: PolicyFields<'_>, checker: &mut Checke
     fields.empty_answer.put(&mut policy.empty_answer);
     fields.heartbeat.put(&mut policy.heartbeat);
     fields.max_continuations.put(&mut policy.max_continuations);
+    durable::policy_over(&mut policy, fields, checker);
     policy.timeouts = times_over(policy.timeouts, fields.timeouts);
     if let Some(backoff) = fields.backoff.get() {
         backoff.base.put(&mut policy.backoff.base);

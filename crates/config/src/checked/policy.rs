@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::durable::{GateTerms, Idempotency, KeepTickets, TicketRetry};
 use crate::words::words;
 
 /// What a route promises its callers.
@@ -28,6 +29,16 @@ pub struct Policy {
     pub heartbeat: Duration,
     /// How often a paused turn (`pause_turn`) is sent back for one exchange.
     pub max_continuations: u32,
+    pub idempotency: Idempotency,
+    /// Which calls that nobody could answer are kept for review.
+    pub tickets: KeepTickets,
+    pub ticket_retry: TicketRetry,
+    /// How long a ticket waits for somebody.
+    pub ticket_expiry: Duration,
+    /// How long after a failure a kept call may be tried again.
+    pub retry_after: Duration,
+    /// What an answer must be beyond whole.
+    pub gate: Option<GateTerms>,
 }
 
 /// The five time limits of one attempt, and one for the bytes after its end.
@@ -144,6 +155,12 @@ impl Default for Policy {
             empty_answer: EmptyAnswer::Broken,
             heartbeat: Duration::from_secs(10),
             max_continuations: 8,
+            idempotency: Idempotency::default(),
+            tickets: KeepTickets::Keyed,
+            ticket_retry: TicketRetry::OnRepeat,
+            ticket_expiry: Duration::from_hours(7 * 24),
+            retry_after: Duration::from_secs(5),
+            gate: None,
         }
     }
 }

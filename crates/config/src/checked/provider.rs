@@ -264,6 +264,13 @@ impl BaseUrl {
     /// without (Anthropic's). Anthropic's gets `/v1` when it does not end with it; the others only
     /// when they have no path at all.
     pub fn parse(text: &str, dialect: Dialect) -> Result<Self, UrlError> {
+        let mut url = Self::plain(text)?;
+        url.path = versioned(&url.path, dialect);
+        Ok(url)
+    }
+
+    /// As [`Self::parse`], and the path stays as it is, without a slash at its end.
+    pub fn plain(text: &str) -> Result<Self, UrlError> {
         let (scheme, rest) = match text.split_once("://") {
             Some((word, rest)) if word.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
             Some((word, rest)) if word.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
@@ -290,7 +297,7 @@ impl BaseUrl {
             scheme,
             host,
             port: port.unwrap_or_else(|| scheme.default_port()),
-            path: versioned(path.trim_end_matches('/'), dialect),
+            path: path.trim_end_matches('/').to_owned(),
         })
     }
 
