@@ -16,4 +16,5 @@ pub mod judge;
 pub mod plan;
 pub mod policy;
 pub mod review;
+pub mod run;
 pub mod time;
