@@ -215,23 +215,20 @@ pub(super) fn webhooks(
             let message = format!("two webhooks have the name `{}`", name.value);
             checker.report(Problem::error(name.span.clone(), message));
         }
-        let url = match item.url.given() {
-            Some(given) => url_of(&given.value, checker),
-            None => {
-                let message = "the webhook has no `url`";
-                checker.report(Problem::error(name.span.clone(), message));
-                None
-            }
+        let url = if let Some(given) = item.url.given() {
+            url_of(&given.value, checker)
+        } else {
+            let message = "the webhook has no `url`";
+            checker.report(Problem::error(name.span.clone(), message));
+            None
         };
-        let secret = match item.secret.given() {
-            Some(given) => checker.secret(given, "webhook's secret"),
-            None => {
-                let problem = Problem::error(name.span.clone(), "the webhook has no `secret`");
-                checker.report(
-                    problem.help("deliveries are signed; make one with `openssl rand -hex 32`"),
-                );
-                None
-            }
+        let secret = if let Some(given) = item.secret.given() {
+            checker.secret(given, "webhook's secret")
+        } else {
+            let help = "deliveries are signed; make one with `openssl rand -hex 32`";
+            let problem = Problem::error(name.span.clone(), "the webhook has no `secret`");
+            checker.report(problem.help(help));
+            None
         };
         if let (Some(url), Some(secret)) = (url, secret) {
             webhooks.push(Webhook {
