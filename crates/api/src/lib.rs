@@ -123,7 +123,7 @@ impl Request {
 }
 
 /// Undoes percent-encoding; what is not UTF-8 afterwards is replaced.
-fn decode(text: &str) -> String {
+pub fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -1,13 +1,15 @@
 //! From an HTTP request to a call that may be driven: path, caller, body, route.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_config::checked::{Auth, Provider};
+use holdfast_config::checked::{Auth, Policy, Provider};
 use holdfast_core::fault::{Code, Fault};
+use holdfast_core::idempotency;
 use holdfast_core::policy::{Delivery, Wishes};
 use holdfast_wire::envelope::{self, Envelope};
 use holdfast_wire::turn::Dialect;
@@ -15,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use sha2::{Digest as _, Sha256};
 
 use crate::snapshot::Snapshot;
 use crate::worker::{Held, Permit, Worker};
@@ -29,6 +32,10 @@ pub(crate) struct Call {
     /// The route's targets that this caller may use, as indices into the route's targets.
     pub(crate) targets: Vec<usize>,
     pub(crate) caller: Option<String>,
+    /// What is kept for this call belongs to this scope.
+    pub(crate) scope: String,
+    pub(crate) run: Option<String>,
+    pub(crate) step: Option<String>,
     pub(crate) wishes: Wishes,
     pub(crate) delivery: Delivery,
     /// The model name that the caller used.
@@ -41,6 +48,21 @@ pub(crate) struct Call {
     pub(crate) debug: bool,
     pub(crate) _held: Held,
     pub(crate) _permit: Permit,
+}
+
+impl Call {
+    /// The path of this dialect's calls.
+    pub(crate) fn path(&self) -> &'static str {
+        match self.wishes.dialect {
+            Dialect::Anthropic => "/v1/messages",
+            Dialect::OpenAi => "/v1/chat/completions",
+        }
+    }
+
+    /// The policy of its route.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.snapshot.config.routes[self.route].policy
+    }
 }
 
 /// Where the few members of the body lie that an attempt may have to change.
@@ -84,8 +106,40 @@ pub(crate) async fn admit(
     check_coding(&parts.headers)?;
     let mut held = Held::new(shared);
     let body = read_body(&snapshot, incoming, &mut held).await?;
+    let told = Told {
+        dialect,
+        query: parts.uri.query().map(str::to_owned),
+        headers: parts.headers,
+        body,
+    };
+    understand(&snapshot, who, told, held, permit)
+}
+
+/// What a request says, once all of it is there.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) dialect: Dialect,
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// From the bytes of a request to a call.
+pub(crate) fn understand(
+    snapshot: &Arc<Snapshot>,
+    who: Who,
+    told: Told,
+    held: Held,
+    permit: Permit,
+) -> Result<Call, Fault> {
+    let Told {
+        dialect,
+        query,
+        headers,
+        body,
+    } = told;
     let terms = envelope::Limits {
-        depth: limits.json_depth,
+        depth: snapshot.config.limits.json_depth,
         ..envelope::Limits::default()
     };
     let envelope = Envelope::read(&body, &terms).map_err(|error| {
@@ -97,24 +151,28 @@ pub(crate) async fn admit(
     let Some(model) = envelope.model() else {
         return Err(Fault::new(Code::InvalidRequest, "the body has no `model`"));
     };
-    let route = find_route(&snapshot, &model, &who)?;
-    let targets = usable_targets(&snapshot, route, &who, dialect)?;
+    let route = find_route(snapshot, &model, &who)?;
+    let targets = usable_targets(snapshot, route, &who, dialect)?;
     let policy = &snapshot.routes[route].policy;
-    let delivery = wished_delivery(&parts.headers)?.unwrap_or(policy.delivery);
+    let delivery = wished_delivery(&headers)?.unwrap_or(policy.delivery);
+    let (run, step) = run_and_step(&headers)?;
     let wishes = wishes(dialect, &envelope);
     Ok(Call {
         id: uuid::Uuid::now_v7().simple().to_string(),
         route,
         targets,
+        scope: who.scope(&headers),
         caller: who.name,
+        run,
+        step,
         wishes,
         delivery,
         model: model.clone().into_owned(),
         include_usage: envelope.include_usage(),
-        query: parts.uri.query().map(str::to_owned),
-        debug: parts.headers.contains_key("holdfast-debug"),
+        query,
+        debug: headers.contains_key("holdfast-debug"),
         spans: spans(&body, &envelope),
-        headers: parts.headers,
+        headers,
         body: body.clone(),
         _held: held,
         _permit: permit,
@@ -122,14 +180,68 @@ pub(crate) async fn admit(
     })
 }
 
+/// The run and the step that a request names.
+pub(crate) fn run_and_step(headers: &HeaderMap) -> Result<(Option<String>, Option<String>), Fault> {
+    let name = |header: &str, shown: &str| {
+        let Some(value) = headers.get(header) else {
+            return Ok(None);
+        };
+        let value =
+            std::str::from_utf8(value.as_bytes()).map_err(|_| format!("`{shown}` is not UTF-8"));
+        value
+            .and_then(|value| idempotency::parse_name(shown, value))
+            .map(Some)
+            .map_err(|why| Fault::new(Code::KeyInvalid, why))
+    };
+    let run = name("holdfast-run", "Holdfast-Run")?;
+    let step = name("holdfast-step", "Holdfast-Step")?;
+    if run.is_none() && step.is_some() {
+        return Err(Fault::new(
+            Code::KeyInvalid,
+            "`Holdfast-Step` needs a `Holdfast-Run`",
+        ));
+    }
+    Ok((run, step))
+}
+
 /// Who calls.
 #[derive(Debug)]
-struct Who {
+pub(crate) struct Who {
     name: Option<String>,
     /// May use the gateway's own credentials.
     trusted: bool,
     /// Presented something that is not a key of ours: it may be the vendor's.
     has_credential: bool,
+}
+
+/// The hexadecimal digits of a credential's hash that stand for who owns it.
+const SCOPE_DIGITS: usize = 16;
+
+impl Who {
+    /// The one whose kept request is asked again. Its credential was not kept.
+    pub(crate) fn again(scope: &str) -> Self {
+        Self {
+            name: Some(scope.to_owned()).filter(|name| !name.is_empty()),
+            trusted: true,
+            has_credential: false,
+        }
+    }
+
+    /// Whom kept things belong to. Strangers with a vendor's own key are told apart by its hash.
+    pub(crate) fn scope(&self, headers: &HeaderMap) -> String {
+        match (&self.name, presented(headers)) {
+            (Some(name), _) => name.clone(),
+            (None, Some(credential)) if !self.trusted => {
+                let hash = Sha256::digest(credential.as_bytes());
+                let mut scope = String::from("key:");
+                for byte in &hash[..SCOPE_DIGITS / 2] {
+                    let _ = write!(scope, "{byte:02x}");
+                }
+                scope
+            }
+            (None, _) => String::new(),
+        }
+    }
 }
 
 /// The credential of a request, in either of the ways that the vendors' clients send it.
@@ -156,7 +268,7 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<(HeaderName, &str)> {
         .filter(|(_, credential)| !credential.is_empty())
 }
 
-fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, Fault> {
+pub(crate) fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, Fault> {
     let presented = presented(headers);
     let config = &snapshot.config;
     if config.callers.is_empty() {
@@ -252,7 +364,7 @@ fn usable_targets(
     Ok(usable)
 }
 
-fn check_coding(headers: &HeaderMap) -> Result<(), Fault> {
+pub(crate) fn check_coding(headers: &HeaderMap) -> Result<(), Fault> {
     match headers
         .get(header::CONTENT_ENCODING)
         .map(HeaderValue::as_bytes)
@@ -268,7 +380,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Fault> {
     }
 }
 
-async fn read_body(
+pub(crate) async fn read_body(
     snapshot: &Snapshot,
     incoming: Incoming,
     held: &mut Held,

@@ -2,19 +2,28 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use holdfast_core::time::Time;
+use holdfast_core::time::{Time, Wall};
 
 /// The process's clock: monotonic, counted from the gateway's start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
+    /// Wall time at the epoch. Wall time goes on from it with the monotonic clock, so that a clock that
+    /// is set while the process runs moves no deadline.
+    began: Wall,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
         Self {
             epoch: Instant::now(),
+            began: Wall(i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)),
         }
+    }
+
+    /// Wall time, steady.
+    pub(crate) fn wall(self) -> Wall {
+        self.began + self.epoch.elapsed()
     }
 
     pub(crate) fn now(self) -> Time {
@@ -29,8 +38,11 @@ impl Clock {
 
 /// Wall time in seconds since 1970, for what callers are shown.
 pub(crate) fn unix_seconds() -> u64 {
+    since_1970().as_secs()
+}
+
+fn since_1970() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO)
-        .as_secs()
 }

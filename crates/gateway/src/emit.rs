@@ -16,11 +16,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::drive::{Drive, Step};
+use crate::keyed::Reader;
 
 /// The body of every response.
 pub(crate) enum Reply {
     Full(Option<Bytes>),
     Stream(Box<Stream>),
+    /// A keyed answer, followed as it is recorded.
+    Recorded(Box<Reader>),
+    /// What a service beside the model calls answers.
+    Served(holdfast_api::Body),
 }
 
 /// A running answer: the rest of an exchange.
@@ -33,7 +38,7 @@ pub(crate) struct Stream {
 }
 
 /// Between the error and the cut: an aborted connection drops what it has not written yet.
-const LAST_WORDS: Duration = Duration::from_millis(30);
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(30);
 
 /// The transport is cut on purpose: HTTP/1.1 ends without its last chunk, HTTP/2 by `RST_STREAM`, so
 /// that no client can take what it has for the whole.
@@ -67,6 +72,12 @@ impl Body for Reply {
             Self::Stream(stream) => stream
                 .poll(cx)
                 .map(|end| end.map(|bytes| bytes.map(Frame::data))),
+            Self::Recorded(reader) => reader
+                .poll(cx)
+                .map(|end| end.map(|bytes| bytes.map(Frame::data))),
+            Self::Served(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Aborted::from))),
         }
     }
 
@@ -74,6 +85,8 @@ impl Body for Reply {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Stream(stream) => stream.ended,
+            Self::Recorded(reader) => reader.is_ended(),
+            Self::Served(body) => body.is_end_stream(),
         }
     }
 
@@ -82,7 +95,8 @@ impl Body for Reply {
             Self::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Recorded(_) => SizeHint::default(),
+            Self::Served(body) => body.size_hint(),
         }
     }
 }
@@ -108,14 +122,9 @@ impl Stream {
                 ..
             }) => {
                 self.aborting = Some(Box::pin(tokio::time::sleep(LAST_WORDS)));
-                let mut frame = BytesMut::new();
-                let error =
-                    caller_error(self.drive.call.wishes.dialect, &fault, &self.drive.call.id);
-                match self.drive.call.wishes.dialect {
-                    Dialect::Anthropic => anthropic::error::error_frame(&error, &mut frame),
-                    Dialect::OpenAi => openai::error::error_frame(&error, &mut frame),
-                }
-                Poll::Ready(Some(Ok(frame.freeze())))
+                let call = &self.drive.call;
+                let frame = error_frame(call.wishes.dialect, &fault, &call.id);
+                Poll::Ready(Some(Ok(frame)))
             }
             Step::Finish(_) => {
                 self.ended = true;
@@ -128,54 +137,59 @@ impl Stream {
 /// Drives a call up to where its response head can be written.
 pub(crate) async fn respond(mut drive: Drive) -> Response<Reply> {
     let first = std::future::poll_fn(|cx| drive.poll_step(cx)).await;
-    let (target, attempts) = drive.progress();
-    let mut response = match first {
+    match first {
         Step::Release(_) => {
+            let headers = stream_headers(&drive);
             let stream = Stream {
                 drive,
                 first: Some(first),
                 ended: false,
                 aborting: None,
             };
-            let id = stream.drive.call.id.clone();
-            let losses = stream
-                .drive
-                .call
-                .debug
-                .then(|| stream.drive.losses().join("; "));
             let mut response = Response::new(Reply::Stream(Box::new(stream)));
-            let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("text/event-stream; charset=utf-8"),
-            );
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-            mark(headers, &id, losses.as_deref());
+            *response.headers_mut() = headers;
             response
         }
         Step::Finish(finish) => {
-            let call = &drive.call;
             let mut response = match finish.outcome {
-                Outcome::Told(fault) => error_response(call.wishes.dialect, &fault, &call.id),
+                Outcome::Told(fault) => {
+                    error_response(drive.call.wishes.dialect, &fault, &drive.call.id)
+                }
                 Outcome::Delivered(_) | Outcome::CallerGone => {
                     json(StatusCode::OK, finish.body.unwrap_or_default())
                 }
             };
-            let losses = call.debug.then(|| drive.losses().join("; "));
-            mark(response.headers_mut(), &call.id, losses.as_deref());
+            mark_all(response.headers_mut(), &drive);
             response
         }
-    };
-    let headers = response.headers_mut();
+    }
+}
+
+/// The head of a streamed answer.
+pub(crate) fn stream_headers(drive: &Drive) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    mark_all(&mut headers, drive);
+    headers
+}
+
+/// The exchange, who answers it after how many attempts, and (asked for) what was lost.
+pub(crate) fn mark_all(headers: &mut HeaderMap, drive: &Drive) {
+    let losses = drive.call.debug.then(|| drive.losses().join("; "));
+    mark(headers, &drive.call.id, losses.as_deref());
+    let (target, attempts) = drive.progress();
     if let Some(target) = target.and_then(|target| HeaderValue::from_str(&target).ok()) {
         headers.insert("holdfast-target", target);
     }
     headers.insert("holdfast-attempts", HeaderValue::from(attempts));
-    response
 }
 
-fn mark(headers: &mut HeaderMap, id: &str, losses: Option<&str>) {
+pub(crate) fn mark(headers: &mut HeaderMap, id: &str, losses: Option<&str>) {
     let name = HeaderName::from_static("holdfast-exchange");
     headers.insert(
         name,
@@ -250,6 +264,17 @@ pub(crate) fn error_response(dialect: Dialect, fault: &Fault, id: &str) -> Respo
         );
     }
     response
+}
+
+/// An error in the loud form that a stream of the dialect has for it.
+pub(crate) fn error_frame(dialect: Dialect, fault: &Fault, id: &str) -> Bytes {
+    let error = caller_error(dialect, fault, id);
+    let mut frame = BytesMut::new();
+    match dialect {
+        Dialect::Anthropic => anthropic::error::error_frame(&error, &mut frame),
+        Dialect::OpenAi => openai::error::error_frame(&error, &mut frame),
+    }
+    frame.freeze()
 }
 
 fn caller_error(dialect: Dialect, fault: &Fault, id: &str) -> CallerError {

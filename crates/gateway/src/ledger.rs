@@ -5,6 +5,7 @@
 //! waits for it beyond one short lock at the end of an exchange.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -16,6 +17,10 @@ pub struct Entry {
     /// Unix seconds of its end.
     pub at: u64,
     pub caller: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
     pub route: String,
     pub dialect: &'static str,
     pub stream: bool,
@@ -50,7 +55,7 @@ pub struct Attempt {
 /// The last exchanges.
 #[derive(Debug)]
 pub struct Ledger {
-    entries: Mutex<VecDeque<Entry>>,
+    entries: Mutex<VecDeque<Arc<Entry>>>,
     limit: usize,
 }
 
@@ -63,7 +68,7 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn push(&self, entry: Entry) {
+    pub(crate) fn push(&self, entry: Arc<Entry>) {
         let mut entries = self.entries.lock();
         if entries.len() >= self.limit {
             entries.pop_front();
@@ -72,7 +77,7 @@ impl Ledger {
     }
 
     /// The exchange with this id, if it is still remembered.
-    pub fn find(&self, id: &str) -> Option<Entry> {
+    pub fn find(&self, id: &str) -> Option<Arc<Entry>> {
         self.entries
             .lock()
             .iter()
@@ -82,7 +87,7 @@ impl Ledger {
     }
 
     /// The last `count` exchanges, newest first.
-    pub fn last(&self, count: usize) -> Vec<Entry> {
+    pub fn last(&self, count: usize) -> Vec<Arc<Entry>> {
         self.entries
             .lock()
             .iter()

@@ -7,12 +7,17 @@
 //! `listen` -> `admit` -> `prepare` + `drive` -> `emit` -> `settle`.
 
 mod admit;
+mod books;
 mod clock;
 mod count;
 mod drive;
+mod durable;
 mod emit;
+pub mod failpoint;
 mod framing;
 mod health;
+mod jobs;
+mod keyed;
 mod ledger;
 mod listen;
 mod meta;
@@ -20,6 +25,7 @@ mod patience;
 mod prepare;
 mod redact;
 mod serve;
+mod services;
 mod settle;
 mod snapshot;
 mod worker;

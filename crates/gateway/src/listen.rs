@@ -24,11 +24,12 @@ use tokio::task::JoinSet;
 
 use crate::admit::admit;
 use crate::count;
-use crate::drive::Drive;
-use crate::emit::{self, Reply, respond};
+use crate::emit::{self, Reply};
 use crate::framing::Watched;
+use crate::keyed;
 use crate::meta;
 use crate::patience::Patient;
+use crate::services;
 use crate::worker::{Shared, Worker};
 
 /// Connections that the kernel holds until they are accepted.
@@ -357,11 +358,19 @@ fn dialect_of(request: &Request<Incoming>) -> Dialect {
     let is_anthropic = |headers: &HeaderMap| {
         headers.contains_key("anthropic-version") || headers.contains_key("x-api-key")
     };
-    match request.uri().path() {
-        "/v1/messages" | "/v1/messages/count_tokens" => Dialect::Anthropic,
-        "/v1/chat/completions" => Dialect::OpenAi,
-        _ if is_anthropic(request.headers()) => Dialect::Anthropic,
-        _ => Dialect::OpenAi,
+    match dialect_of_path(request.uri().path()) {
+        Some(dialect) => dialect,
+        None if is_anthropic(request.headers()) => Dialect::Anthropic,
+        None => Dialect::OpenAi,
+    }
+}
+
+/// The dialect of a model call's path.
+pub(crate) fn dialect_of_path(path: &str) -> Option<Dialect> {
+    match path {
+        "/v1/messages" | "/v1/messages/count_tokens" => Some(Dialect::Anthropic),
+        "/v1/chat/completions" => Some(Dialect::OpenAi),
+        _ => None,
     }
 }
 
@@ -375,7 +384,7 @@ async fn route(
     match (path.as_str(), method) {
         ("/v1/messages" | "/v1/chat/completions", Method::POST) => {
             let call = admit(worker, dialect, request).await?;
-            Ok(respond(Drive::new(worker.clone(), call)).await)
+            keyed::answer(worker, call).await
         }
         ("/v1/messages/count_tokens", Method::POST) => count::tokens(worker, request).await,
         ("/v1/models", Method::GET) => meta::models(worker, request.headers(), None),
@@ -406,16 +415,11 @@ async fn route(
             request.headers(),
             path.strip_prefix("/holdfast/exchanges/"),
         ),
-        (path, method) => Err(unknown_path(path, &method)),
+        (path, Method::GET) if path.starts_with("/v1/calls/") => {
+            keyed::fetch(worker, request.headers(), path).await
+        }
+        _ => services::answer(worker, request).await,
     }
-}
-
-fn unknown_path(path: &str, method: &Method) -> Fault {
-    let shown: String = path.chars().take(200).collect();
-    let message = format!(
-        "{method} `{shown}` is not served; model calls are `POST /v1/messages` and `POST /v1/chat/completions`"
-    );
-    Fault::new(Code::UnknownPath, message)
 }
 
 /// A length and a transfer coding together are how requests are smuggled past a proxy (RFC 9112,

@@ -59,7 +59,17 @@ pub(crate) fn ready(worker: &Rc<Worker>) -> Response<Reply> {
         StatusCode::OK
     };
     let word = if draining { "draining" } else { "ready" };
-    let body = json!({"status": word, "targets": targets, "routes_without_a_target": dark});
+    let store = match (&shared.durable.store(), shared.durable.mounted()) {
+        (Ok(_), _) => "up".to_owned(),
+        (Err(_), None) => "none".to_owned(),
+        (Err(fault), Some(_)) => fault.message.clone(),
+    };
+    let body = json!({
+        "status": word,
+        "targets": targets,
+        "routes_without_a_target": dark,
+        "store": store,
+    });
     emit::json(status, body.to_string())
 }
 
@@ -67,6 +77,8 @@ pub(crate) fn ready(worker: &Rc<Worker>) -> Response<Reply> {
 pub(crate) fn metrics(worker: &Rc<Worker>) -> Response<Reply> {
     let shared = &worker.shared;
     let now = shared.clock.now();
+    let up = i64::from(shared.durable.store().is_ok());
+    shared.metrics.store_up.set(up);
     for health in shared
         .snapshot
         .load()
@@ -107,7 +119,8 @@ pub(crate) fn exchanges(
             "without `callers` nobody's exchanges can be told from another's: ask for one by its id",
         ));
     }
-    let is_own = |entry: &crate::ledger::Entry| caller.is_none() || entry.caller == caller;
+    let is_own =
+        |entry: &std::sync::Arc<crate::ledger::Entry>| caller.is_none() || entry.caller == caller;
     let body = if let Some(id) = id {
         let entry = shared.ledger.find(id).filter(is_own);
         let entry = entry.ok_or_else(|| {
@@ -116,9 +129,10 @@ pub(crate) fn exchanges(
                 format!("no exchange `{id}` is remembered"),
             )
         })?;
-        serde_json::to_vec(&entry)
+        serde_json::to_vec(&*entry)
     } else {
         let last: Vec<_> = shared.ledger.last(100).into_iter().filter(is_own).collect();
+        let last: Vec<&crate::ledger::Entry> = last.iter().map(AsRef::as_ref).collect();
         serde_json::to_vec(&json!({"data": last}))
     };
     let body = body.map_err(|error| Fault::new(Code::Internal, error.to_string()))?;

@@ -7,17 +7,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use holdfast_api::Service;
 use holdfast_config::{Change, Config};
+use holdfast_core::fault::{Code, Fault};
+use holdfast_store::{KeptRequest, Store, StoredAnswer};
 use holdfast_telemetry::Metrics;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
+use crate::books::{self, Books};
 use crate::clock::Clock;
-use crate::health::Healths;
+use crate::durable::Durable;
+use crate::health::{Healths, Standing};
+use crate::jobs::{self, Job};
+use crate::keyed::Registry;
 use crate::ledger::Ledger;
 use crate::listen;
+use crate::services::Services;
 use crate::snapshot::{self, Snapshot};
 use crate::worker::{Shared, Worker};
 
@@ -49,6 +57,9 @@ pub struct Gateway {
 pub struct Handle {
     shared: Arc<Shared>,
     generation: Arc<AtomicU64>,
+    /// One way into each worker.
+    jobs: Arc<[mpsc::UnboundedSender<Job>]>,
+    next_job: Arc<AtomicUsize>,
 }
 
 impl Gateway {
@@ -72,17 +83,26 @@ impl Gateway {
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             buffered: AtomicUsize::new(0),
+            durable: Durable::none(),
+            registry: Registry::default(),
+            services: ArcSwapOption::empty(),
+            books: Books::default(),
         });
         let (stop, stopped) = watch::channel(false);
+        let mut jobs = Vec::with_capacity(count);
         let mut workers = Vec::with_capacity(count);
         for (place, listeners) in sockets.into_iter().enumerate() {
             let (shared, stopped) = (shared.clone(), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{place}"));
-            workers.push(thread.spawn(move || run_worker(shared, listeners, &stopped))?);
+            let (sender, inbox) = mpsc::unbounded_channel();
+            jobs.push(sender);
+            workers.push(thread.spawn(move || run_worker(shared, listeners, &stopped, inbox))?);
         }
         let handle = Handle {
             shared,
             generation: Arc::new(AtomicU64::new(1)),
+            jobs: jobs.into(),
+            next_job: Arc::default(),
         };
         Ok(Self {
             handle,
@@ -108,9 +128,11 @@ impl Gateway {
         // No receiver means that every worker has ended already.
         let _ = self.stop.send(true);
         let (done, waits) = std::sync::mpsc::channel();
+        let books = self.handle.shared.clone();
         let workers = self.workers;
         std::thread::spawn(move || {
             let all = workers.into_iter().all(|worker| worker.join().is_ok());
+            books.books.close();
             // Nobody waits any longer once the limit has passed.
             let _ = done.send(all);
         });
@@ -157,6 +179,107 @@ impl Handle {
         self.shared.in_flight.load(Ordering::Relaxed)
     }
 
+    /// From now on what has to be kept is kept in `store`. Finished exchanges are written into it by
+    /// the returned task, which ends once the gateway has drained and everything is written; calls that
+    /// dead processes had accepted are taken over every `lease`.
+    pub fn mount_store(
+        &self,
+        store: Store,
+        lease: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let limits = &self.shared.snapshot.load().config.limits;
+        let queue = self.shared.books.open(limits.queued_writes);
+        self.shared.durable.mount(store);
+        let (handle, shared) = (self.clone(), self.shared.clone());
+        async move {
+            tokio::select! {
+                () = books::write(shared.clone(), queue) => {}
+                () = handle.adopt(lease) => {}
+            }
+        }
+    }
+
+    /// The store can't be used; `why` is told to those who need it.
+    pub fn refuse_store(&self, why: String) {
+        self.shared.durable.refuse(why);
+    }
+
+    /// Answers the paths beside the model calls with `service`, on `runtime`.
+    pub fn mount_services(&self, service: Arc<dyn Service>, runtime: tokio::runtime::Handle) {
+        let services = Services { service, runtime };
+        self.shared.services.store(Some(Arc::new(services)));
+    }
+
+    /// Asks a kept request again; `target` = only this one (`provider/model` or `provider`).
+    pub async fn ask(
+        &self,
+        kept: KeptRequest,
+        scope: &str,
+        target: Option<&str>,
+    ) -> Result<StoredAnswer, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.give(Job::Ask {
+            kept,
+            scope: scope.to_owned(),
+            target: target.map(str::to_owned),
+            reply,
+        })?;
+        let ended = || Fault::new(Code::Draining, "the gateway is going down");
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// Whether some target of the route for this model name may be asked now.
+    pub fn is_route_healthy(&self, model: &str) -> bool {
+        let now = self.shared.clock.now();
+        let snapshot = self.shared.snapshot.load();
+        let route = snapshot.route(model).map(|place| &snapshot.routes[place]);
+        route.is_some_and(|route| {
+            let mut healths = route.healths.iter();
+            healths.any(|health| health.standing(now) != Standing::Open)
+        })
+    }
+
+    /// How an exchange ended (`whole`, `tools`, ...), if it did and belongs to this scope.
+    pub async fn verdict(&self, scope: &str, exchange: &str) -> Option<String> {
+        if let Some(entry) = self.shared.ledger.find(exchange) {
+            let is_own = scope.is_empty() || entry.caller.as_deref() == Some(scope);
+            return is_own.then(|| entry.outcome.to_owned());
+        }
+        let store = self.shared.durable.store().ok()?;
+        let booked = store.exchange(exchange).await.ok()??;
+        (booked.scope == scope).then_some(booked.outcome)
+    }
+
+    /// The wall clock of the gateway: steady while the process runs.
+    pub fn clock(&self) -> holdfast_api::Clock {
+        let clock = self.shared.clock;
+        Arc::new(move || clock.wall())
+    }
+
+    fn give(&self, job: Job) -> Result<(), Fault> {
+        let place = self.next_job.fetch_add(1, Ordering::Relaxed) % self.jobs.len();
+        let ended = |_| Fault::new(Code::Draining, "the gateway is going down");
+        self.jobs[place].send(job).map_err(ended)
+    }
+
+    /// Takes over what dead processes had promised to answer later.
+    async fn adopt(&self, lease: Duration) {
+        loop {
+            if let Some(store) = self.shared.durable.mounted() {
+                match store.abandoned_calls(ADOPTED).await {
+                    Ok(calls) => {
+                        for call in calls {
+                            // Where no worker takes it, the next process does.
+                            let _ = self.give(Job::Resume(call));
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, "abandoned calls can't be looked for"),
+                }
+            }
+            tokio::time::sleep(lease).await;
+        }
+    }
+
     /// The last exchanges.
     pub fn ledger(&self) -> &Ledger {
         &self.shared.ledger
@@ -167,6 +290,9 @@ impl Handle {
         self.shared.metrics.encode()
     }
 }
+
+/// How many abandoned calls are taken over at once.
+const ADOPTED: usize = 64;
 
 type Sockets = Vec<Vec<std::net::TcpListener>>;
 
@@ -205,6 +331,7 @@ fn run_worker(
     shared: Arc<Shared>,
     listeners: Vec<std::net::TcpListener>,
     stop: &watch::Receiver<bool>,
+    inbox: mpsc::UnboundedReceiver<Job>,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -220,10 +347,13 @@ fn run_worker(
         for listener in listeners {
             loops.spawn_local(listen::accept(worker.clone(), listener, stop.clone()));
         }
+        let jobs = tokio::task::spawn_local(jobs::serve(worker.clone(), inbox));
         while let Some(ended) = loops.join_next().await {
             if let Ok(Err(error)) = ended {
                 tracing::error!(%error, "an accept loop ended");
             }
         }
+        jobs.abort();
+        worker.finish().await;
     });
 }

@@ -1,9 +1,12 @@
 //! The end of a call: metrics, the ledger, one log line.
 
+use std::sync::Arc;
+
 use holdfast_core::exchange::Record;
 use holdfast_telemetry::metrics::{AttemptLabels, ExchangeLabels, TokenLabels};
 
 use crate::admit::Call;
+use crate::books::Booked;
 use crate::clock::unix_seconds;
 use crate::ledger::{Attempt, Entry};
 use crate::redact;
@@ -56,10 +59,12 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
         "exchange"
     );
     let usage = record.usage();
-    shared.ledger.push(Entry {
+    let entry = Arc::new(Entry {
         id: call.id.clone(),
         at: unix_seconds(),
         caller: call.caller.clone(),
+        run: call.run.clone(),
+        step: call.step.clone(),
         route: route.clone(),
         dialect: call.wishes.dialect.name(),
         stream: call.wishes.stream,
@@ -78,6 +83,17 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
         output_tokens: usage.output,
         attempts,
     });
+    let booked = || Booked {
+        entry: entry.clone(),
+        scope: call.scope.clone(),
+        run: call.run.clone(),
+        step: call.step.clone(),
+        at: shared.clock.wall(),
+    };
+    if !shared.books.put(booked) {
+        metrics.ledger_dropped.inc();
+    }
+    shared.ledger.push(entry);
 }
 
 fn book_attempt(shared: &Shared, target: &str, attempt: &holdfast_core::exchange::AttemptRecord) {

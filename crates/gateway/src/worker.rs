@@ -6,14 +6,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use holdfast_telemetry::Metrics;
 use holdfast_upstream::Pool;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::books::Books;
 use crate::clock::Clock;
+use crate::durable::Durable;
 use crate::health::Healths;
+use crate::keyed::Registry;
 use crate::ledger::Ledger;
+use crate::services::Services;
 use crate::snapshot::Snapshot;
 
 /// What all workers share.
@@ -30,6 +35,20 @@ pub(crate) struct Shared {
     pub(crate) in_flight: AtomicUsize,
     pub(crate) connections: AtomicUsize,
     pub(crate) buffered: AtomicUsize,
+    /// What has to be kept is kept here.
+    pub(crate) durable: Durable,
+    /// The keyed calls in hand.
+    pub(crate) registry: Registry,
+    /// What answers the paths beside the model calls.
+    pub(crate) services: ArcSwapOption<Services>,
+    /// Finished exchanges on their way to the store.
+    pub(crate) books: Books,
+}
+
+impl Shared {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
 }
 
 /// One worker's own state; never leaves its thread.
@@ -38,6 +57,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pools: RefCell<HashMap<usize, Pool>>,
     generation: Cell<u64>,
+    /// Calls that nobody's connection carries. They are waited for like connections.
+    tasks: RefCell<JoinSet<()>>,
 }
 
 impl Worker {
@@ -46,7 +67,26 @@ impl Worker {
             shared,
             pools: RefCell::default(),
             generation: Cell::new(0),
+            tasks: RefCell::default(),
         })
+    }
+
+    /// Runs something on this worker that outlives the connection it came from.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let mut tasks = self.tasks.borrow_mut();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_local(task);
+    }
+
+    /// Waits until nothing of it runs any more.
+    pub(crate) async fn finish(&self) {
+        loop {
+            let mut tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+            if tasks.is_empty() {
+                return;
+            }
+            while tasks.join_next().await.is_some() {}
+        }
     }
 
     /// The connections to a provider of this snapshot. A new configuration begins with new ones; calls

@@ -1,5 +1,6 @@
 //! The `holdfast` binary: reads the command line and the environment, and runs one command.
 
+mod background;
 mod commands;
 mod printer;
 mod reload;

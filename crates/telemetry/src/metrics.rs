@@ -43,6 +43,13 @@ pub struct TokenLabels {
     pub kind: &'static str,
 }
 
+/// Of keyed calls.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct KeyedLabels {
+    /// `asked` (the first here), `joined` (a running answer), `run` (a call was made), `replayed`.
+    pub event: &'static str,
+}
+
 /// Every metric of the gateway. Cheap to clone: all share one state.
 #[derive(Debug)]
 pub struct Metrics {
@@ -59,6 +66,8 @@ pub struct Metrics {
     pub ledger_dropped: Counter,
     pub shed: Counter,
     pub reloads_failed: Counter<u64, AtomicU64>,
+    pub keyed: Family<KeyedLabels, Counter>,
+    pub store_up: Gauge,
 }
 
 /// The buckets of the `GenAI` conventions for durations, in seconds: 0.01 doubling to 81.92.
@@ -82,6 +91,8 @@ impl Default for Metrics {
             ledger_dropped: Counter::default(),
             shed: Counter::default(),
             reloads_failed: Counter::default(),
+            keyed: Family::default(),
+            store_up: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -136,6 +147,16 @@ impl Metrics {
             "Configuration files that were refused",
             self.reloads_failed.clone(),
         );
+        r.register(
+            "holdfast_keyed",
+            "Calls with an idempotency key by what became of them",
+            self.keyed.clone(),
+        );
+        r.register(
+            "holdfast_store_up",
+            "1 while the store takes what has to be kept",
+            self.store_up.clone(),
+        );
         r.register_with_unit(
             "gen_ai_client_operation_duration",
             "Time of a whole exchange",
@@ -153,6 +174,11 @@ impl Metrics {
             "Tokens told by the vendors",
             self.tokens.clone(),
         );
+    }
+
+    /// Counts one event of a keyed call.
+    pub fn keyed(&self, event: &'static str) {
+        self.keyed.get_or_create(&KeyedLabels { event }).inc();
     }
 
     /// The metrics in the `OpenMetrics` text format.

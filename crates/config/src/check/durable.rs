@@ -21,6 +21,9 @@ const URL_HELP: &str =
 /// `None` = the file says that nothing is kept.
 pub(super) fn store(field: &Field<StoreDraft>, checker: &mut Checker<'_>) -> Option<StoreTerms> {
     let mut terms = StoreTerms::default();
+    if let StorePlace::Sqlite(path) = &mut terms.place {
+        *path = checker.files.resolve(path);
+    }
     let Some(draft) = field.get() else {
         return Some(terms);
     };
@@ -55,6 +58,9 @@ pub(super) fn store(field: &Field<StoreDraft>, checker: &mut Checker<'_>) -> Opt
         return None;
     }
     match place(text.expose()) {
+        Ok(StorePlace::Sqlite(path)) => {
+            terms.place = StorePlace::Sqlite(checker.files.resolve(&path));
+        }
         Ok(place) => terms.place = place,
         Err(message) => {
             let problem = Problem::error(url.span.clone(), message);

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use holdfast_config::checked::LogFormat;
+use holdfast_config::checked::{LogFormat, StorePlace};
 use holdfast_config::{Config, from_env, load};
 use holdfast_gateway::{Gateway, Handle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{USAGE, env, fail};
+use crate::background::{self, Background};
 use crate::printer;
 use crate::reload::Watch;
 
@@ -67,25 +68,37 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         config.listen.clone_from(&args.listen);
     }
     start_log(args, &config);
+    if let Some(name) = env("HOLDFAST_FAILPOINT") {
+        holdfast_gateway::failpoint::set(name);
+    }
     let drain = config.drain;
-    let gateway = match Gateway::start(Arc::new(config)) {
+    let config = Arc::new(config);
+    let gateway = match Gateway::start(config.clone()) {
         Ok(gateway) => gateway,
         Err(error) => return fail(&error.to_string()),
+    };
+    let background = match Background::start(&config, &gateway.handle()) {
+        Ok(background) => background,
+        Err(error) => return fail(&error),
     };
     for address in gateway.addresses() {
         printer::say(&format!("holdfast listens on http://{address}"));
     }
     match wait(&gateway.handle(), args, watched) {
-        Ok(()) => finish(gateway, drain),
+        Ok(()) => finish(gateway, background, drain),
         Err(error) => fail(&format!("signals can't be received: {error}")),
     }
 }
 
-fn finish(gateway: Gateway, drain: Duration) -> ExitCode {
+fn finish(gateway: Gateway, background: Background, drain: Duration) -> ExitCode {
     let running = gateway.handle().in_flight();
     let seconds = drain.as_secs();
     printer::say(&format!("draining: {running} running, at most {seconds} s"));
-    if gateway.drain(drain) {
+    let drained = gateway.drain(drain);
+    if !background.finish() {
+        tracing::warn!("not all that was to be written behind is written");
+    }
+    if drained {
         printer::say("drained: every running answer has ended");
         ExitCode::SUCCESS
     } else {
@@ -95,7 +108,12 @@ fn finish(gateway: Gateway, drain: Duration) -> ExitCode {
 
 fn read(args: &Args) -> Result<(Config, Option<Watch>), ExitCode> {
     let Some(path) = &args.config else {
-        return read_env().map(|config| (config, None));
+        return read_env().map(|mut config| {
+            if let Some(store) = config.store.as_mut().filter(|store| store.implied) {
+                store.place = StorePlace::Sqlite(background::state_file());
+            }
+            (config, None)
+        });
     };
     match load(path, &env) {
         Ok(loaded) => {

@@ -138,7 +138,7 @@ impl Stage {
     /// What Holdfast's ledger says of an exchange, as JSON.
     pub(super) fn ledger(&self, exchange: &str) -> Option<serde_json::Value> {
         let entry = self.gateway.handle().ledger().find(exchange)?;
-        serde_json::to_value(entry).ok()
+        serde_json::to_value(&*entry).ok()
     }
 
     /// Ends everything that runs.

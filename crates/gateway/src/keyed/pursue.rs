@@ -1,0 +1,471 @@
+//! The task of one keyed call: it claims the key, runs the call or fetches what is stored, and settles.
+//!
+//! The order is the promise: claimed in the store before anything is sent, the whole answer in the
+//! store before its end is published, a ticket in the store before the error is told. A write that
+//! fails is told, and tried again until the store takes it: the call itself is never made again here.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast_config::checked::{KeepTickets, Repeats, TicketRetry};
+use holdfast_core::exchange::{Finish, Outcome};
+use holdfast_core::fault::{Code, Fault};
+use holdfast_core::idempotency::{Afterwards, afterwards};
+use holdfast_store::{
+    Claimed, KeptRequest, KeyId, NewClaim, NewTicket, RetryPolicy, Store, StoredAnswer, TicketKind,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::in_use;
+use super::recording::{Head, Recording};
+use super::registry::Asked;
+use crate::admit::Call;
+use crate::drive::{Drive, Step};
+use crate::emit;
+use crate::failpoint;
+use crate::worker::Worker;
+
+/// How often another process's call is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// How often a write that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Headers of a request that are kept with it: what changes the answer, never a credential.
+const KEPT_HEADERS: [&str; 4] = [
+    "anthropic-beta",
+    "anthropic-version",
+    "holdfast-run",
+    "holdfast-step",
+];
+
+/// What the task of a call works with.
+struct Pursuit {
+    worker: Rc<Worker>,
+    store: Arc<Store>,
+    asked: Asked,
+    recording: Arc<Recording>,
+}
+
+/// Begins the task. `later` = the request is kept with the key, so that it can be run after a crash.
+pub(super) fn spawn(
+    worker: &Rc<Worker>,
+    call: Call,
+    asked: Asked,
+    recording: Arc<Recording>,
+    later: bool,
+) {
+    let task = pursue(worker.clone(), call, asked, recording, later);
+    worker.spawn(task);
+}
+
+async fn pursue(
+    worker: Rc<Worker>,
+    call: Call,
+    asked: Asked,
+    recording: Arc<Recording>,
+    later: bool,
+) {
+    let pursuit = match worker.shared.durable.store() {
+        Ok(store) => Pursuit {
+            worker: worker.clone(),
+            store,
+            asked: asked.clone(),
+            recording: recording.clone(),
+        },
+        Err(fault) => {
+            recording.fail(fault);
+            return worker.shared.registry.leave(&asked);
+        }
+    };
+    match pursuit.claim(&call, later).await {
+        Ok(Some(fence)) => pursuit.run(call, fence).await,
+        Ok(None) => {}
+        Err(fault) => recording.fail(fault),
+    }
+    worker.shared.registry.leave(&asked);
+}
+
+/// Runs a call whose key this process holds already: one that was to be answered later.
+pub(super) async fn run_claimed(worker: Rc<Worker>, call: Call, asked: Asked, fence: i64) {
+    let Ok(store) = worker.shared.durable.store() else {
+        return;
+    };
+    let recording = Recording::new(call.wishes.dialect, &call.id);
+    worker.shared.registry.replace(&asked, recording.clone());
+    let pursuit = Pursuit {
+        worker: worker.clone(),
+        store,
+        asked: asked.clone(),
+        recording,
+    };
+    pursuit.run(call, fence).await;
+    worker.shared.registry.leave(&asked);
+}
+
+impl Pursuit {
+    fn id(&self) -> &KeyId {
+        &self.asked.0
+    }
+
+    /// The fence of a call to run; `None` = it was answered from the store.
+    async fn claim(&self, call: &Call, later: bool) -> Result<Option<i64>, Fault> {
+        let clock = self.worker.shared.clock;
+        let terms = call.policy();
+        let deadline = clock.now() + terms.deadline;
+        let mut pause = LOOK;
+        loop {
+            let now = clock.wall();
+            let claim = NewClaim {
+                id: self.id().clone(),
+                fingerprint: self.asked.1,
+                exchange: call.id.clone(),
+                request: later.then(|| kept_request(call).to_bytes()),
+                run: call.run.clone(),
+                step: call.step.clone(),
+                now,
+                expires: now + terms.idempotency.expiry,
+            };
+            let claimed = self.store.claim_key(claim).await?;
+            let claimed = match claimed {
+                Claimed::Ticketed { .. } if terms.ticket_retry == TicketRetry::OnRepeat => {
+                    self.store.reopen_key(self.id(), &call.id, now).await?
+                }
+                claimed => claimed,
+            };
+            match claimed {
+                Claimed::Fresh { fence } => return Ok(Some(fence)),
+                Claimed::Done(answer) => {
+                    self.replay(answer);
+                    return Ok(None);
+                }
+                Claimed::Mismatch => return Err(mismatch()),
+                Claimed::Ticketed { ticket, .. } => {
+                    return Err(in_review(&ticket, terms.retry_after));
+                }
+                Claimed::Running { .. } if terms.idempotency.repeats == Repeats::Refuse => {
+                    return Err(in_use("another process runs it"));
+                }
+                Claimed::Running { .. } if clock.now() >= deadline => {
+                    return Err(in_use("another process runs it still"));
+                }
+                Claimed::Running { .. } => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LOOK_MAX);
+                }
+            }
+        }
+    }
+
+    fn replay(&self, answer: StoredAnswer) {
+        self.worker.shared.metrics.keyed("replayed");
+        let exchange = answer.exchange.clone();
+        let (head, body) = unpack(answer);
+        self.recording.replay(&exchange, head, body);
+    }
+
+    /// Makes the call and records it.
+    async fn run(&self, call: Call, fence: i64) {
+        failpoint::reached("key.after_claim");
+        self.worker.shared.metrics.keyed("run");
+        self.recording.runs_here();
+        let mut drive = Box::new(Drive::new(self.worker.clone(), call));
+        match std::future::poll_fn(|cx| drive.poll_step(cx)).await {
+            Step::Release(first) => self.stream(drive, first, fence).await,
+            Step::Finish(finish) => {
+                let mut head = Head {
+                    status: StatusCode::OK,
+                    headers: HeaderMap::new(),
+                };
+                let json = HeaderValue::from_static("application/json");
+                head.headers.insert(header::CONTENT_TYPE, json);
+                emit::mark_all(&mut head.headers, &drive);
+                let body = finish.body.clone().unwrap_or_default();
+                self.close(drive, Some(head), vec![body], finish, fence)
+                    .await;
+            }
+        }
+    }
+
+    /// Publishes what comes, except what came together with the end.
+    async fn stream(&self, mut drive: Box<Drive>, first: Bytes, fence: i64) {
+        let head = Head {
+            status: StatusCode::OK,
+            headers: emit::stream_headers(&drive),
+        };
+        let mut head = Some(head);
+        let mut batch = vec![first];
+        loop {
+            let step = std::future::poll_fn(|cx| match drive.poll_step(cx) {
+                Poll::Ready(step) => Poll::Ready(Some(step)),
+                Poll::Pending if batch.is_empty() => Poll::Pending,
+                Poll::Pending => Poll::Ready(None),
+            })
+            .await;
+            match step {
+                Some(Step::Release(bytes)) => batch.push(bytes),
+                Some(Step::Finish(finish)) => {
+                    return self.close(drive, head, batch, finish, fence).await;
+                }
+                None => {
+                    if let Some(head) = head.take() {
+                        self.recording.begin(head);
+                    }
+                    self.recording.publish(batch.drain(..));
+                }
+            }
+        }
+    }
+
+    /// The end: kept first, told then. `head` = it was not published yet.
+    async fn close(
+        &self,
+        drive: Box<Drive>,
+        head: Option<Head>,
+        batch: Vec<Bytes>,
+        finish: Finish,
+        fence: i64,
+    ) {
+        match finish.outcome {
+            Outcome::Delivered(_) => self.deliver(drive, head, batch, fence).await,
+            Outcome::Told(fault) => {
+                // What nobody saw need not be shown: the error then has a head of its own.
+                if self.recording.head().is_some() {
+                    self.recording.publish(batch);
+                }
+                self.tell(drive, fault, fence).await;
+            }
+            // Nobody can hang up on a recording.
+            Outcome::CallerGone => self
+                .recording
+                .fail(Fault::new(Code::Internal, "the call was given up")),
+        }
+    }
+
+    async fn deliver(&self, drive: Box<Drive>, head: Option<Head>, batch: Vec<Bytes>, fence: i64) {
+        let shown = head.clone().or_else(|| self.recording.head());
+        let shown = shown.expect("invariant: a head is published or at hand");
+        let body = [self.recording.published(), batch.clone()]
+            .concat()
+            .concat();
+        let answer = StoredAnswer {
+            exchange: drive.call.id.clone(),
+            status: shown.status.as_u16(),
+            headers: pairs(&shown.headers),
+            body,
+        };
+        let expires = self.wall() + drive.call.policy().idempotency.expiry;
+        failpoint::reached("key.before_store");
+        let write = || {
+            let answer = answer.clone();
+            async move {
+                let now = self.wall();
+                self.store
+                    .complete_key(self.id(), fence, answer, now, expires)
+                    .await
+            }
+        };
+        let kept = self.insist(&drive.call, write).await;
+        failpoint::reached("key.after_store");
+        match kept {
+            Some((true, recording)) => {
+                if let Some(recording) = recording {
+                    // Those who were there were told; whoever came since gets it now.
+                    let (head, body) = unpack(answer);
+                    return recording.replay(&drive.call.id, head, body);
+                }
+                if let Some(head) = head {
+                    self.recording.begin(head);
+                }
+                self.recording.publish(batch);
+                self.recording.end();
+            }
+            Some((false, recording)) => {
+                let recording = recording.as_ref().unwrap_or(&self.recording);
+                recording.fail(taken_over());
+            }
+            None => {}
+        }
+    }
+
+    async fn tell(&self, drive: Box<Drive>, mut fault: Fault, fence: i64) {
+        let policy = drive.call.policy();
+        let keeps =
+            policy.tickets != KeepTickets::Never && afterwards(fault.code) == Afterwards::Ticket;
+        let kept = if keeps {
+            let expires = self.wall() + policy.ticket_expiry;
+            let ticket = new_ticket(&self.worker, &drive.call, &fault, Some(self.id()));
+            let write = || {
+                let ticket = ticket.clone();
+                async move {
+                    self.store
+                        .ticket_key(self.id(), fence, ticket, expires)
+                        .await
+                }
+            };
+            self.insist(&drive.call, write)
+                .await
+                .map(|(ticket, recording)| (ticket.is_some(), ticket, recording))
+        } else {
+            let write = || async { self.store.release_key(self.id(), fence).await };
+            self.insist(&drive.call, write)
+                .await
+                .map(|(was_mine, recording)| (was_mine, None, recording))
+        };
+        let Some((was_mine, ticket, recording)) = kept else {
+            return;
+        };
+        let recording = recording.as_ref().unwrap_or(&self.recording);
+        if !was_mine {
+            return recording.fail(taken_over());
+        }
+        if let Some(ticket) = ticket {
+            fault.message = format!("{}; kept for review as ticket {ticket}", fault.message);
+            fault.retry_after = Some(policy.retry_after);
+        }
+        recording.fail(fault);
+    }
+
+    /// Writes until the store takes it. When it does not take it at once, those who wait are told, and
+    /// the recording for whoever comes later is given with the result. `None` = the gateway ends.
+    async fn insist<T, F>(
+        &self,
+        call: &Call,
+        write: impl Fn() -> F,
+    ) -> Option<(T, Option<Arc<Recording>>)>
+    where
+        F: Future<Output = Result<T, holdfast_store::Error>>,
+    {
+        let mut spare = None;
+        let mut pause = AGAIN;
+        loop {
+            match write().await {
+                Ok(written) => return Some((written, spare)),
+                Err(error) => {
+                    tracing::warn!(exchange = call.id, %error, "an outcome can't be stored yet");
+                    if spare.is_none() {
+                        self.recording.fail(Fault::from(error));
+                        let next = Recording::new(call.wishes.dialect, &call.id);
+                        let registry = &self.worker.shared.registry;
+                        registry.replace(&self.asked, next.clone());
+                        spare = Some(next);
+                    }
+                }
+            }
+            if self.worker.shared.is_draining() {
+                // The next process finds the key with a dead owner and runs the call anew: nobody was
+                // given this answer.
+                return None;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
+    }
+
+    fn wall(&self) -> holdfast_core::time::Wall {
+        self.worker.shared.clock.wall()
+    }
+}
+
+/// The ticket of a call that found no answer.
+pub(crate) fn new_ticket(
+    worker: &Worker,
+    call: &Call,
+    fault: &Fault,
+    key: Option<&KeyId>,
+) -> NewTicket {
+    let policy = call.policy();
+    let now = worker.shared.clock.wall();
+    let route = &call.snapshot.config.routes[call.route].model;
+    let exchange = worker.shared.ledger.find(&call.id);
+    NewTicket {
+        kind: match fault.code {
+            Code::GateFailed => TicketKind::Gate,
+            _ => TicketKind::Call,
+        },
+        scope: call.scope.clone(),
+        subject: call.id.clone(),
+        key: key.cloned(),
+        run: call.run.clone(),
+        step: call.step.clone(),
+        route: Some(route.clone()),
+        title: format!("{}: {}", call.model, fault.message),
+        facts: serde_json::json!({
+            "code": fault.code.number(),
+            "message": fault.message,
+            "exchange": exchange.as_deref(),
+        }),
+        content: Some(kept_request(call).to_bytes()),
+        policy: match policy.ticket_retry {
+            TicketRetry::OnRepeat => RetryPolicy::OnRepeat,
+            TicketRetry::WhenHealthy => RetryPolicy::WhenHealthy,
+            TicketRetry::Never => RetryPolicy::Never,
+        },
+        not_before: now + policy.retry_after,
+        expires: now + policy.ticket_expiry,
+        now,
+    }
+}
+
+/// A request as it is kept: to be asked again by somebody else than its caller.
+pub(crate) fn kept_request(call: &Call) -> KeptRequest {
+    let headers = KEPT_HEADERS.iter().filter_map(|name| {
+        let value = call.headers.get(*name)?.to_str().ok()?;
+        Some(((*name).to_owned(), value.to_owned()))
+    });
+    KeptRequest {
+        path: call.path().to_owned(),
+        dialect: call.wishes.dialect.name().to_owned(),
+        route: call.model.clone(),
+        stream: call.wishes.stream,
+        delivery: call.delivery.name().to_owned(),
+        headers: headers.collect(),
+        body: call.body.to_vec(),
+    }
+}
+
+fn mismatch() -> Fault {
+    Fault::new(
+        Code::KeyReused,
+        "the key was used with another request; a new request needs a new key",
+    )
+}
+
+fn in_review(ticket: &str, retry_after: Duration) -> Fault {
+    let message = format!("the call is kept for review as ticket {ticket}");
+    let mut fault = Fault::new(Code::InReview, message);
+    fault.retry_after = Some(retry_after);
+    fault
+}
+
+fn taken_over() -> Fault {
+    Fault::new(
+        Code::TakenOver,
+        "another process took this call over while this one was silent; repeat it with the same key",
+    )
+}
+
+/// Headers as they are stored.
+pub(crate) fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
+}
+
+/// A stored answer as it is sent.
+pub(super) fn unpack(answer: StoredAnswer) -> (Head, Bytes) {
+    let headers = answer.headers.iter().filter_map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_str(value).ok()?))
+    });
+    let head = Head {
+        status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK),
+        headers: headers.collect(),
+    };
+    (head, Bytes::from(answer.body))
+}

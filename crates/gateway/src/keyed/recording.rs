@@ -1,0 +1,327 @@
+//! A running keyed answer, kept from its first byte, so that any number of callers read the same one.
+//!
+//! One task writes it, readers on any worker follow it at their own pace. What the writer has not
+//! published, nobody sees: the end of an answer is published only once it is stored.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use holdfast_core::fault::Fault;
+use holdfast_wire::turn::Dialect;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use parking_lot::Mutex;
+
+use crate::emit::{self, Aborted, LAST_WORDS, Reply};
+
+/// The response head of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
+
+/// One answer on its way to its callers.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    dialect: Dialect,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The exchange that runs; told with errors.
+    exchange: String,
+    head: Option<Arc<Head>>,
+    chunks: Vec<Bytes>,
+    end: Option<End>,
+    /// It was not asked for by anybody who reads it now: it comes from the store.
+    replayed: bool,
+    /// This process makes the call.
+    runs_here: bool,
+    wakers: HashMap<u64, Waker>,
+    readers: u64,
+}
+
+#[derive(Clone, Debug)]
+enum End {
+    Whole,
+    Told(Fault),
+}
+
+/// What a reader finds next.
+#[derive(Debug)]
+enum Next {
+    Chunk(Bytes),
+    Whole,
+    Told(Fault),
+}
+
+impl Recording {
+    pub(crate) fn new(dialect: Dialect, exchange: &str) -> Arc<Self> {
+        Arc::new(Self {
+            dialect,
+            state: Mutex::new(State {
+                exchange: exchange.to_owned(),
+                ..State::default()
+            }),
+        })
+    }
+
+    /// The key is claimed and the call is made now.
+    pub(crate) fn runs_here(&self) {
+        self.change(|state| state.runs_here = true);
+    }
+
+    /// Whether the call is made here and now; waits until that is known.
+    pub(crate) async fn is_run_here(self: &Arc<Self>) -> bool {
+        let reader = Reader::new(self.clone());
+        std::future::poll_fn(|cx| reader.poll_claimed(cx)).await
+    }
+
+    /// The published head.
+    pub(crate) fn head(&self) -> Option<Head> {
+        self.state.lock().head.as_deref().cloned()
+    }
+
+    /// The head, before anything else is published.
+    pub(crate) fn begin(&self, head: Head) {
+        self.change(|state| state.head = Some(Arc::new(head)));
+    }
+
+    pub(crate) fn publish(&self, chunks: impl IntoIterator<Item = Bytes>) {
+        self.change(|state| state.chunks.extend(chunks));
+    }
+
+    /// The whole answer is published.
+    pub(crate) fn end(&self) {
+        self.change(|state| state.end = Some(End::Whole));
+    }
+
+    /// There is no answer, or no more of it.
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.change(|state| state.end = Some(End::Told(fault)));
+    }
+
+    /// A stored answer, at once.
+    pub(crate) fn replay(&self, exchange: &str, head: Head, body: Bytes) {
+        self.change(|state| {
+            exchange.clone_into(&mut state.exchange);
+            state.replayed = true;
+            state.head = Some(Arc::new(head));
+            state.chunks.push(body);
+            state.end = Some(End::Whole);
+        });
+    }
+
+    /// Bytes published so far.
+    pub(crate) fn published(&self) -> Vec<Bytes> {
+        self.state.lock().chunks.clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let wakers = {
+            let mut state = self.state.lock();
+            change(&mut state);
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_values().for_each(Waker::wake);
+    }
+
+    /// Waits for the head, then gives the response; its body follows the recording. `joined` = this
+    /// caller did not begin it.
+    pub(crate) async fn respond(self: Arc<Self>, joined: bool) -> Response<Reply> {
+        let mut reader = Reader::new(self.clone());
+        let head = std::future::poll_fn(|cx| reader.poll_head(cx)).await;
+        let (exchange, replayed) = {
+            let state = self.state.lock();
+            (state.exchange.clone(), state.replayed)
+        };
+        let mut response = match head {
+            Ok(head) => {
+                let mut response = Response::new(reader.into_reply());
+                *response.status_mut() = head.status;
+                response.headers_mut().clone_from(&head.headers);
+                response
+            }
+            Err(fault) => {
+                let mut response = emit::error_response(self.dialect, &fault, &exchange);
+                emit::mark(response.headers_mut(), &exchange, None);
+                return response;
+            }
+        };
+        if joined || replayed {
+            let yes = HeaderValue::from_static("true");
+            response.headers_mut().insert("idempotent-replayed", yes);
+        }
+        response
+    }
+}
+
+/// One caller's way through a recording.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    recording: Arc<Recording>,
+    slot: u64,
+    next: usize,
+    ended: bool,
+    aborting: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Reader {
+    fn new(recording: Arc<Recording>) -> Self {
+        let slot = {
+            let mut state = recording.state.lock();
+            state.readers += 1;
+            state.readers
+        };
+        Self {
+            recording,
+            slot,
+            next: 0,
+            ended: false,
+            aborting: None,
+        }
+    }
+
+    /// Whether the call runs; ready once it is known what becomes of it.
+    fn poll_claimed(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.recording.state.lock();
+        if state.runs_here || state.head.is_some() || state.end.is_some() {
+            return Poll::Ready(state.runs_here && state.end.is_none());
+        }
+        state.wakers.insert(self.slot, cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Head>, Fault>> {
+        let mut state = self.recording.state.lock();
+        if let Some(head) = &state.head {
+            return Poll::Ready(Ok(head.clone()));
+        }
+        if let Some(End::Told(fault)) = &state.end {
+            return Poll::Ready(Err(fault.clone()));
+        }
+        state.wakers.insert(self.slot, cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut state = self.recording.state.lock();
+        if let Some(chunk) = state.chunks.get(self.next) {
+            self.next += 1;
+            return Poll::Ready(Next::Chunk(chunk.clone()));
+        }
+        match &state.end {
+            Some(End::Whole) => Poll::Ready(Next::Whole),
+            Some(End::Told(fault)) => Poll::Ready(Next::Told(fault.clone())),
+            None => {
+                state.wakers.insert(self.slot, cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A whole body that is there is sent with its length, as it was the first time.
+    fn into_reply(self) -> Reply {
+        let whole = {
+            let state = self.recording.state.lock();
+            let is_whole = matches!(state.end, Some(End::Whole)) && state.chunks.len() <= 1;
+            is_whole.then(|| state.chunks.first().cloned().unwrap_or_default())
+        };
+        match whole {
+            Some(body) => Reply::Full(Some(body)),
+            None => Reply::Recorded(Box::new(self)),
+        }
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next bytes; after an error its loud form, then the cut.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(pause) = &mut self.aborting {
+            ready!(pause.as_mut().poll(cx));
+            self.ended = true;
+            return Poll::Ready(Some(Err(Aborted)));
+        }
+        match ready!(self.poll_next(cx)) {
+            Next::Chunk(chunk) => Poll::Ready(Some(Ok(chunk))),
+            Next::Whole => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Next::Told(fault) => {
+                self.aborting = Some(Box::pin(tokio::time::sleep(LAST_WORDS)));
+                let exchange = self.recording.state.lock().exchange.clone();
+                let frame = emit::error_frame(self.recording.dialect, &fault, &exchange);
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.recording.state.lock().wakers.remove(&self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_core::fault::Code;
+
+    fn head() -> Head {
+        Head {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    async fn rest(mut reader: Reader) -> (Vec<u8>, bool) {
+        let mut bytes = Vec::new();
+        loop {
+            match std::future::poll_fn(|cx| reader.poll_next(cx)).await {
+                Next::Chunk(chunk) => bytes.extend_from_slice(&chunk),
+                Next::Whole => return (bytes, true),
+                Next::Told(_) => return (bytes, false),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn early_and_late_readers_see_the_same_bytes() {
+        let recording = Recording::new(Dialect::OpenAi, "x");
+        let early = tokio::spawn(rest(Reader::new(recording.clone())));
+        recording.begin(head());
+        recording.publish([Bytes::from_static(b"one ")]);
+        let middle = tokio::spawn(rest(Reader::new(recording.clone())));
+        recording.publish([Bytes::from_static(b"two")]);
+        recording.end();
+        let late = rest(Reader::new(recording)).await;
+        assert_eq!(late, (b"one two".to_vec(), true));
+        assert_eq!(early.await.unwrap(), late);
+        assert_eq!(middle.await.unwrap(), late);
+    }
+
+    #[tokio::test]
+    async fn a_failed_answer_ends_for_all_who_read_it() {
+        let recording = Recording::new(Dialect::OpenAi, "x");
+        let early = tokio::spawn(rest(Reader::new(recording.clone())));
+        recording.begin(head());
+        recording.publish([Bytes::from_static(b"half")]);
+        recording.fail(Fault::new(Code::UpstreamIncomplete, "cut"));
+        assert_eq!(early.await.unwrap(), (b"half".to_vec(), false));
+        assert_eq!(
+            rest(Reader::new(recording)).await,
+            (b"half".to_vec(), false)
+        );
+    }
+}

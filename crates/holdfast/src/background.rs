@@ -1,0 +1,229 @@
+//! What runs beside the workers: the store and the services that need it, on a runtime of their own.
+//!
+//! The gateway serves without it: a store that can't be reached yet is tried again, and until then what
+//! has to be kept is refused in clear words. A store that must not be used (a newer schema, a damaged
+//! file, another process's) ends the start, unless nobody asked for it.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use holdfast_config::Config;
+use holdfast_config::checked::{StorePlace, StoreTerms};
+use holdfast_gateway::Handle;
+use holdfast_store::{Error, Options, Place, Seal, Store};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::commands::env;
+
+/// How often a store that can't be reached is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long what runs here may take to end after the last call has.
+const END: Duration = Duration::from_secs(10);
+
+/// The runtime with everything on it.
+pub(crate) struct Background {
+    runtime: Runtime,
+    drain: watch::Sender<bool>,
+    keeper: tokio::task::JoinHandle<()>,
+}
+
+impl Background {
+    /// Opens the store and begins. `Err` = the store must not be used; in words.
+    pub(crate) fn start(config: &Config, gateway: &Handle) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background")
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no runtime for the store: {error}"))?;
+        let (drain, drained) = watch::channel(false);
+        let keeper = match &config.store {
+            None => {
+                gateway.refuse_store("the configuration says `store: none`".to_owned());
+                runtime.spawn(std::future::ready(()))
+            }
+            Some(terms) => {
+                let first = runtime.block_on(open(terms, runtime.handle()));
+                let first = judge(first, terms, gateway)?;
+                let keeper = Keeper {
+                    terms: terms.clone(),
+                    gateway: gateway.clone(),
+                    runtime: runtime.handle().clone(),
+                    drained,
+                };
+                runtime.spawn(keeper.run(first))
+            }
+        };
+        Ok(Self {
+            runtime,
+            drain,
+            keeper,
+        })
+    }
+
+    /// After the gateway has drained: writes what is left, gives the store back. `true` = in time.
+    pub(crate) fn finish(self) -> bool {
+        // Where nobody listens any more there is nothing to end.
+        let _ = self.drain.send(true);
+        let ended = self
+            .runtime
+            .block_on(async { tokio::time::timeout(END, self.keeper).await });
+        self.runtime.shutdown_timeout(Duration::from_millis(100));
+        matches!(ended, Ok(Ok(())))
+    }
+}
+
+/// What the first try to open the store means for the start.
+enum First {
+    Opened(Box<Store>),
+    /// Worth trying again.
+    NotYet,
+    /// Somebody else's: go on without.
+    Never,
+}
+
+fn judge(
+    opened: Result<Store, Error>,
+    terms: &StoreTerms,
+    gateway: &Handle,
+) -> Result<First, String> {
+    match opened {
+        Ok(store) => Ok(First::Opened(Box::new(store))),
+        Err(error @ Error::Locked(_)) if terms.implied => {
+            tracing::warn!(%error, "no `store` is configured and the usual one is in use: nothing is kept");
+            gateway.refuse_store(error.to_string());
+            Ok(First::Never)
+        }
+        Err(error @ (Error::Locked(_) | Error::NewerSchema { .. } | Error::Corrupt(_))) => {
+            Err(format!("{error}\nhelp: {}", help(&error)))
+        }
+        Err(error) => {
+            tracing::error!(%error, "the store can't be opened yet; calls with a key are refused until it can");
+            gateway.refuse_store(error.to_string());
+            Ok(First::NotYet)
+        }
+    }
+}
+
+fn help(error: &Error) -> &'static str {
+    match error {
+        Error::Locked(_) => {
+            "end the other process, or give this one a `store.url` of its own; many processes share PostgreSQL only"
+        }
+        Error::NewerSchema { .. } => "start the newer Holdfast, or restore a backup",
+        _ => {
+            "restore a backup (`holdfast store backup` makes them), or move the file away and begin anew"
+        }
+    }
+}
+
+async fn open(terms: &StoreTerms, runtime: &tokio::runtime::Handle) -> Result<Store, Error> {
+    let place = match &terms.place {
+        StorePlace::Sqlite(path) => {
+            if let Some(directory) = path.parent().filter(|path| *path != Path::new("")) {
+                std::fs::create_dir_all(directory).map_err(|error| {
+                    Error::Unavailable(format!("the store's directory can't be made: {error}"))
+                })?;
+            }
+            Place::Sqlite(path.clone())
+        }
+        StorePlace::Postgres(url) => Place::Postgres(url.expose().to_owned()),
+    };
+    let options = Options {
+        readers: terms.readers,
+        connections: terms.connections,
+        queue: terms.queue,
+        timeout: terms.timeout,
+        lease: terms.lease,
+        seal: seal(terms),
+        ..Options::new(place)
+    };
+    Store::open(options, runtime.clone()).await
+}
+
+/// The keys are checked by the configuration: 64 hexadecimal digits.
+fn seal(terms: &StoreTerms) -> Option<Seal> {
+    let bytes = |hex: &str| {
+        let mut key = [0; 32];
+        for (byte, pair) in key.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).ok()?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(key)
+    };
+    let current = bytes(terms.encryption_key.as_ref()?.expose())?;
+    let old: Vec<[u8; 32]> = terms
+        .old_keys
+        .iter()
+        .filter_map(|key| bytes(key.expose()))
+        .collect();
+    Some(Seal::new(current, &old))
+}
+
+/// Keeps the store open and its services running until the drain.
+struct Keeper {
+    terms: StoreTerms,
+    gateway: Handle,
+    runtime: tokio::runtime::Handle,
+    drained: watch::Receiver<bool>,
+}
+
+impl Keeper {
+    async fn run(mut self, first: First) {
+        let store = match first {
+            First::Opened(store) => *store,
+            First::Never => return,
+            First::NotYet => match self.retry().await {
+                Some(store) => store,
+                None => return,
+            },
+        };
+        let books = self.gateway.mount_store(store.clone(), self.terms.lease);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(books);
+        while tasks.join_next().await.is_some() {}
+        store.close().await;
+    }
+
+    async fn retry(&mut self) -> Option<Store> {
+        loop {
+            let drained = async {
+                // Nobody left to say it is the same.
+                let _ = self.drained.wait_for(|drained| *drained).await;
+            };
+            if first_of(drained, tokio::time::sleep(AGAIN)).await {
+                return None;
+            }
+            match open(&self.terms, &self.runtime).await {
+                Ok(store) => {
+                    tracing::info!("the store is open");
+                    return Some(store);
+                }
+                Err(error) => self.gateway.refuse_store(error.to_string()),
+            }
+        }
+    }
+}
+
+/// Whether the first future was the first to end.
+async fn first_of(one: impl Future<Output = ()>, other: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        () = one => true,
+        () = other => false,
+    }
+}
+
+/// Where a gateway without a configuration file keeps what it must: the user's state directory.
+pub(crate) fn state_file() -> PathBuf {
+    let state = env("XDG_STATE_HOME").map(PathBuf::from).or_else(|| {
+        let home = PathBuf::from(env("HOME")?);
+        Some(home.join(".local/state"))
+    });
+    state
+        .unwrap_or_default()
+        .join("holdfast")
+        .join("holdfast.db")
+}
