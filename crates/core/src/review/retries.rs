@@ -70,11 +70,15 @@ impl Retries {
         }
     }
 
+    /// How many are asked at this moment.
+    pub fn asking(&self) -> usize {
+        let asking = |route: &&Route| route.busy == Some(Busy::Asking);
+        self.routes.values().filter(asking).count()
+    }
+
     /// How many more may begin now.
     pub fn room(&self) -> usize {
-        let asking = |route: &&Route| route.busy == Some(Busy::Asking);
-        let under_way = self.routes.values().filter(asking).count();
-        self.pace.parallel.max(1).saturating_sub(under_way)
+        self.pace.parallel.max(1).saturating_sub(self.asking())
     }
 
     /// Whether this route neither is asked nor rests.

@@ -164,7 +164,7 @@ proptest! {
     ) {
         let pace = Pace {
             interval: Duration::from_secs(10),
-            cap: Duration::from_secs(60),
+            cap: Duration::from_mins(1),
             parallel,
         };
         let names = ["a", "b", "c"];
@@ -221,7 +221,7 @@ proptest! {
 fn rests_double_up_to_the_cap() {
     let pace = Pace {
         interval: Duration::from_secs(10),
-        cap: Duration::from_secs(60),
+        cap: Duration::from_mins(1),
         parallel: 1,
     };
     let seconds: Vec<u64> = (0..6)
@@ -235,7 +235,7 @@ fn rests_double_up_to_the_cap() {
 fn an_unhealthy_route_waits_and_the_others_go_on() {
     let mut retries = Retries::new(Pace {
         interval: Duration::from_secs(10),
-        cap: Duration::from_secs(60),
+        cap: Duration::from_mins(1),
         parallel: 0,
     });
     let call = |route, healthy| Waiting { route, healthy };
