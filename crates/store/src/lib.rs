@@ -10,12 +10,14 @@
 //! want the same thing exactly one gets it.
 
 mod calls;
+mod engine;
 mod error;
 mod model;
 mod ops;
 mod options;
 mod seal;
 mod store;
+mod tend;
 
 pub use error::{Error, Result};
 pub use model::approval::{Approval, ApprovalFilter, ApprovalState, Asked, NewApproval};

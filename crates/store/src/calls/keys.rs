@@ -1,21 +1,55 @@
 //! Idempotency keys.
 
-use crate::error::{Error, Result};
-use crate::model::key::{Abandoned, Claimed, KeyId, KeyRow, NewClaim, StoredAnswer};
-use crate::model::ticket::NewTicket;
-use crate::store::Store;
 use holdfast_core::time::Wall;
+
+use crate::engine::job::Shape;
+use crate::engine::undo::Undo;
+use crate::error::{Error, Result};
+use crate::model::key::{Abandoned, Claimed, KeyId, KeyRow, KeyState, NewClaim, StoredAnswer};
+use crate::model::ticket::NewTicket;
+use crate::ops::keys::{self, Answer, Claim, Completion, Kept, Outcome, State};
+use crate::store::{Store, names, new_id};
+
+/// Fences of new keys start anywhere, so that one of a forgotten key fits no later one. They stay
+/// below 2^53 because they may travel as JSON numbers.
+const FENCES: std::ops::Range<i64> = 1..1 << 52;
 
 impl Store {
     /// Claims a key: free, expired, or its owner dead -> `Fresh`; else what it is.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn claim_key(&self, claim: NewClaim) -> Result<Claimed> {
-        let _ = (claim,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let id = claim.id.clone();
+        names(&[&id.scope, &id.key, &claim.exchange])?;
+        names(&[
+            claim.run.as_deref().unwrap_or_default(),
+            claim.step.as_deref().unwrap_or_default(),
+        ])?;
+        let request = claim
+            .request
+            .as_ref()
+            .map(|request| self.seal("requests", &place(&id), request))
+            .transpose()?;
+        let undo = Undo::Key {
+            scope: id.scope.clone(),
+            key: id.key.clone(),
+            exchange: claim.exchange.clone(),
+        };
+        let claim = Claim {
+            fence: fastrand::i64(FENCES),
+            request,
+            new: NewClaim {
+                request: None,
+                ..claim
+            },
+        };
+        let outcome = self
+            .take(Shape::One, claim, undo, |tx, claim| {
+                Box::pin(keys::claim(tx, claim))
+            })
+            .await?;
+        self.claimed(outcome)
     }
 
     /// Stores the answer. `false` = fenced off.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn complete_key(
         &self,
         id: &KeyId,
@@ -24,19 +58,30 @@ impl Store {
         now: Wall,
         expires: Wall,
     ) -> Result<bool> {
-        let _ = (id, fence, answer, now, expires);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let done = Completion {
+            id: id.clone(),
+            fence,
+            answer: self.answer_for(id, &answer)?,
+            now,
+            expires,
+        };
+        self.write(Shape::One, done, |tx, done| {
+            Box::pin(keys::complete(tx, done))
+        })
+        .await
     }
 
-    /// Makes the key free again (it goes back to its ticket where it came from one). `false` = fenced off.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// Makes the key free again (it goes back to its ticket where it came from one). `false` = fenced
+    /// off.
     pub async fn release_key(&self, id: &KeyId, fence: i64) -> Result<bool> {
-        let _ = (id, fence);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.write(Shape::Many, (id.clone(), fence), |tx, claim| {
+            Box::pin(keys::release(tx, claim))
+        })
+        .await
     }
 
-    /// Puts the call into the review queue: an open ticket of the key is updated and keeps its id. `None` = fenced off.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// Puts the call into the review queue: an open ticket of the key is updated and keeps its id.
+    /// `None` = fenced off.
     pub async fn ticket_key(
         &self,
         id: &KeyId,
@@ -44,28 +89,150 @@ impl Store {
         ticket: NewTicket,
         expires: Wall,
     ) -> Result<Option<String>> {
-        let _ = (id, fence, ticket, expires);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let call = keys::Ticketing {
+            id: id.clone(),
+            fence,
+            content: self.ticket_content(&ticket)?,
+            ticket: NewTicket {
+                content: None,
+                key: Some(id.clone()),
+                ..ticket
+            },
+            ticket_id: new_id(),
+            expires,
+        };
+        self.write(Shape::Many, call, |tx, call| {
+            Box::pin(keys::ticket(tx, call))
+        })
+        .await
     }
 
-    /// A new round for a key in the review queue: `Fresh` if its ticket is open, nobody has claimed it and its `not_before` has passed; else what it is.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// A new round for a key in the review queue: `Fresh` if its ticket is open, nobody has claimed it
+    /// and its `not_before` has passed; else what it is. A key whose ticket is decided or gone is
+    /// `Fresh` too. One that does not exist is `Unavailable`: claim it instead.
     pub async fn reopen_key(&self, id: &KeyId, exchange: &str, now: Wall) -> Result<Claimed> {
-        let _ = (id, exchange, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        names(&[exchange])?;
+        let undo = Undo::Key {
+            scope: id.scope.clone(),
+            key: id.key.clone(),
+            exchange: exchange.to_owned(),
+        };
+        let call = keys::Reopening {
+            id: id.clone(),
+            exchange: exchange.to_owned(),
+            now,
+        };
+        let outcome = self
+            .take(Shape::Many, call, undo, |tx, call| {
+                Box::pin(keys::reopen(tx, call))
+            })
+            .await?;
+        match outcome {
+            Some(outcome) => self.claimed(outcome),
+            None => Err(Error::Unavailable("the key was just forgotten".to_owned())),
+        }
     }
 
     /// The key as it stands.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn key(&self, id: &KeyId) -> Result<Option<KeyRow>> {
-        let _ = (id,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let kept = self
+            .read(id.clone(), |tx, id| Box::pin(keys::get(tx, id)))
+            .await?;
+        let Some(kept) = kept else { return Ok(None) };
+        let (fingerprint, exchange, fence) = (kept.fingerprint, kept.exchange.clone(), kept.fence);
+        let (run, step) = (kept.run.clone(), kept.step.clone());
+        let (created, expires) = (kept.created, kept.expires);
+        let state = match kept.state {
+            State::Running => KeyState::Running {
+                owner: kept.owner,
+                alive: kept.alive,
+            },
+            State::Done => KeyState::Done(self.stored(kept)?),
+            State::Ticket => KeyState::Ticketed {
+                ticket: kept.ticket.unwrap_or_default(),
+            },
+        };
+        Ok(Some(KeyRow {
+            id: id.clone(),
+            state,
+            fingerprint,
+            exchange,
+            fence,
+            run,
+            step,
+            created,
+            expires,
+        }))
     }
 
     /// Takes over asynchronous calls of dead owners.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn abandoned_calls(&self, limit: usize) -> Result<Vec<Abandoned>> {
-        let _ = (limit,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let token = new_id();
+        let undo = Undo::Calls {
+            token: token.clone(),
+        };
+        let taken = self
+            .take(
+                Shape::Many,
+                (token, crate::store::list_limit(limit)),
+                undo,
+                |tx, args| Box::pin(keys::abandoned(tx, args)),
+            )
+            .await?;
+        let open = |kept: Kept| {
+            let sealed = kept.request.unwrap_or_default();
+            Ok(Abandoned {
+                request: self.unseal("requests", &place(&kept.id), sealed)?,
+                id: kept.id,
+                fence: kept.fence,
+                exchange: kept.exchange,
+                fingerprint: kept.fingerprint,
+                run: kept.run,
+                step: kept.step,
+                expires: kept.expires,
+            })
+        };
+        taken.into_iter().map(open).collect()
     }
+
+    fn claimed(&self, outcome: Outcome) -> Result<Claimed> {
+        let kept = match outcome {
+            Outcome::Fresh { fence } => return Ok(Claimed::Fresh { fence }),
+            Outcome::Mismatch => return Ok(Claimed::Mismatch),
+            Outcome::Known(kept) => *kept,
+        };
+        Ok(match kept.state {
+            State::Running => Claimed::Running {
+                owner: kept.owner,
+                fence: kept.fence,
+                exchange: kept.exchange,
+            },
+            State::Ticket => Claimed::Ticketed {
+                ticket: kept.ticket.unwrap_or_default(),
+                exchange: kept.exchange,
+            },
+            State::Done => Claimed::Done(self.stored(kept)?),
+        })
+    }
+
+    fn stored(&self, kept: Kept) -> Result<StoredAnswer> {
+        let headers = kept.headers.unwrap_or_default();
+        let bad = || Error::Corrupt("a stored answer that can't be read".to_owned());
+        Ok(StoredAnswer {
+            exchange: kept.exchange,
+            status: u16::try_from(kept.status).map_err(|_| bad())?,
+            headers: serde_json::from_str(&headers).map_err(|_| bad())?,
+            body: self.unseal("keys", &place(&kept.id), kept.body.unwrap_or_default())?,
+        })
+    }
+
+    /// An answer as it lies under its key.
+    pub(crate) fn answer_for(&self, id: &KeyId, answer: &StoredAnswer) -> Result<Answer> {
+        Answer::new(answer, self.seal("keys", &place(id), &answer.body)?)
+    }
+}
+
+/// A key in one text; the length keeps two of them apart.
+fn place(id: &KeyId) -> String {
+    format!("{}/{}/{}", id.scope.len(), id.scope, id.key)
 }

@@ -1,40 +1,51 @@
 //! The ledger and the events.
 
-use crate::error::{Error, Result};
+use crate::engine::job::Shape;
+use crate::error::Result;
 use crate::model::ledger::{BookedExchange, Event, ExchangeFilter};
-use crate::store::Store;
+use crate::ops::ledger::{self, After};
+use crate::store::{Store, names, texts};
 
 impl Store {
     /// Books exchanges; one that is there already is replaced.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn book(&self, entries: Vec<BookedExchange>) -> Result<()> {
-        let _ = (entries,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        for entry in &entries {
+            names(&[&entry.id, &entry.scope, &entry.route, &entry.outcome])?;
+            texts(&[&entry.json])?;
+        }
+        self.write(Shape::Many, entries, |tx, entries| {
+            Box::pin(ledger::book(tx, entries))
+        })
+        .await
     }
 
     /// A booked exchange.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn exchange(&self, id: &str) -> Result<Option<BookedExchange>> {
-        let _ = (id,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.read(id.to_owned(), |tx, id| Box::pin(ledger::exchange(tx, id)))
+            .await
     }
 
     /// Booked exchanges, newest first.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn exchanges(&self, filter: &ExchangeFilter) -> Result<Vec<BookedExchange>> {
-        let _ = (filter,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.read(filter.clone(), |tx, filter| {
+            Box::pin(ledger::exchanges(tx, filter))
+        })
+        .await
     }
 
     /// Events after a number, in order; of one scope, or of all.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn events(
         &self,
         after: i64,
         scope: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Event>> {
-        let _ = (after, scope, limit);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let after = After {
+            seq: after,
+            scope: scope.map(str::to_owned),
+            limit,
+        };
+        self.read(after, |tx, after| Box::pin(ledger::events(tx, after)))
+            .await
     }
 }

@@ -6,4 +6,4 @@ mod keys;
 mod ledger;
 mod runs;
 mod tickets;
-mod upkeep;
+pub(crate) mod upkeep;

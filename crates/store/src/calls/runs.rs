@@ -1,49 +1,72 @@
 //! Runs and steps.
 
-use crate::error::{Error, Result};
-use crate::model::run::{Begun, NewRun, Run, RunFilter, RunState, Step};
-use crate::model::ticket::NewTicket;
-use crate::store::Store;
 use holdfast_core::time::Wall;
 
+use crate::engine::job::Shape;
+use crate::error::Result;
+use crate::model::run::{Begun, NewRun, Run, RunFilter, RunState, Step};
+use crate::model::ticket::NewTicket;
+use crate::ops::runs::{self, Ending, Orphaning};
+use crate::ops::steps::{self, Beginning, StepId};
+use crate::ops::to_json;
+use crate::store::{Store, names, new_id, texts};
+
 impl Store {
-    /// A sign of life; makes the run on its first use.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// A sign of life; makes the run on its first use. An orphan whose deadline has not passed is open
+    /// again, and its ticket resolved.
     pub async fn touch_run(&self, scope: &str, run: &str, now: Wall) -> Result<()> {
-        let _ = (scope, run, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        names(&[scope, run])?;
+        self.write(
+            Shape::Many,
+            (scope.to_owned(), run.to_owned(), now),
+            |tx, call| Box::pin(runs::touch(tx, call)),
+        )
+        .await
     }
 
-    /// Declares a run, also one that was made by its first use.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// Declares a run, also one that was made by its first use. One that has ended stays so.
     pub async fn declare_run(&self, run: NewRun) -> Result<Run> {
-        let _ = (run,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        names(&[&run.scope, &run.id])?;
+        texts(&[&to_json(&run.expect)?, &to_json(&run.labels)?])?;
+        self.write(Shape::Many, run, |tx, run| Box::pin(runs::declare(tx, run)))
+            .await
     }
 
     /// A run.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn run(&self, scope: &str, id: &str) -> Result<Option<Run>> {
-        let _ = (scope, id);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.read((scope.to_owned(), id.to_owned()), |tx, id| {
+            Box::pin(runs::get(tx, id))
+        })
+        .await
     }
 
     /// Runs, newest first.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn runs(&self, filter: &RunFilter) -> Result<Vec<Run>> {
-        let _ = (filter,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.read(filter.clone(), |tx, filter| {
+            Box::pin(runs::list(tx, filter))
+        })
+        .await
     }
 
-    /// Ends an open or orphaned run. `false` = it is ended, or there is none.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// Ends an open or orphaned run, as `Done` or `Failed`. `false` = it is ended, there is none, or
+    /// `state` is no end.
     pub async fn end_run(&self, scope: &str, id: &str, state: RunState, now: Wall) -> Result<bool> {
-        let _ = (scope, id, state, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        match state {
+            RunState::Open | RunState::Orphaned => return Ok(false),
+            RunState::Done | RunState::Failed => {}
+        }
+        let call = Ending {
+            scope: scope.to_owned(),
+            id: id.to_owned(),
+            state,
+            now,
+        };
+        self.write(Shape::Many, call, |tx, call| Box::pin(runs::end(tx, call)))
+            .await
     }
 
-    /// Begins a step, or tells where it is.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// Begins a step, or tells where it is. A failed one, and one whose lease has ended, begins again
+    /// with the next fence.
     pub async fn begin_step(
         &self,
         scope: &str,
@@ -52,12 +75,24 @@ impl Store {
         until: Wall,
         now: Wall,
     ) -> Result<Begun> {
-        let _ = (scope, run, step, until, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let call = Beginning {
+            id: step_id(scope, run, step)?,
+            until,
+            now,
+        };
+        let outcome = self
+            .write(Shape::Many, call, |tx, call| {
+                Box::pin(steps::begin(tx, call))
+            })
+            .await?;
+        Ok(match outcome {
+            steps::Outcome::Begun { fence } => Begun::Begun { fence },
+            steps::Outcome::Running { until } => Begun::Running { until },
+            steps::Outcome::Done(step) => Begun::Done(self.whole_step(*step)?),
+        })
     }
 
     /// Ends a step well. `false` = fenced off.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn complete_step(
         &self,
         scope: &str,
@@ -67,12 +102,13 @@ impl Store {
         result: Vec<u8>,
         now: Wall,
     ) -> Result<bool> {
-        let _ = (scope, run, step, fence, result, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let id = step_id(scope, run, step)?;
+        let sealed = self.seal("steps", &place(&id), &result)?;
+        self.end_step(id, fence, steps::End::Done(sealed), now)
+            .await
     }
 
     /// Ends a step badly: it may be begun again. `false` = fenced off.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn fail_step(
         &self,
         scope: &str,
@@ -82,33 +118,37 @@ impl Store {
         error: &str,
         now: Wall,
     ) -> Result<bool> {
-        let _ = (scope, run, step, fence, error, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        texts(&[error])?;
+        let end = steps::End::Failed(error.to_owned());
+        self.end_step(step_id(scope, run, step)?, fence, end, now)
+            .await
     }
 
-    /// A run's steps in the order they were first begun, without results.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// A run's steps in the order they were first begun, without results. At most 10,000.
     pub async fn steps(&self, scope: &str, run: &str) -> Result<Vec<Step>> {
-        let _ = (scope, run);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.read((scope.to_owned(), run.to_owned()), |tx, run| {
+            Box::pin(steps::list(tx, run))
+        })
+        .await
     }
 
     /// A step with its result.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn step(&self, scope: &str, run: &str, step: &str) -> Result<Option<Step>> {
-        let _ = (scope, run, step);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let kept = self
+            .read(step_id(scope, run, step)?, |tx, id| {
+                Box::pin(steps::get(tx, id))
+            })
+            .await?;
+        kept.map(|step| self.whole_step(step)).transpose()
     }
 
     /// Open runs past their deadline or heartbeat.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn quiet_runs(&self, now: Wall, limit: usize) -> Result<Vec<Run>> {
-        let _ = (now, limit);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.read((now, limit), |tx, call| Box::pin(runs::quiet(tx, call)))
+            .await
     }
 
     /// Makes a quiet run an orphan, with its ticket. `None` = it is not quiet any more.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn orphan_run(
         &self,
         scope: &str,
@@ -116,7 +156,66 @@ impl Store {
         ticket: NewTicket,
         now: Wall,
     ) -> Result<Option<String>> {
-        let _ = (scope, run, ticket, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let call = Orphaning {
+            scope: scope.to_owned(),
+            id: run.to_owned(),
+            content: self.ticket_content(&ticket)?,
+            ticket: NewTicket {
+                content: None,
+                scope: scope.to_owned(),
+                run: Some(run.to_owned()),
+                ..ticket
+            },
+            ticket_id: new_id(),
+            now,
+        };
+        self.write(Shape::Many, call, |tx, call| {
+            Box::pin(runs::orphan(tx, call))
+        })
+        .await
     }
+
+    async fn end_step(&self, id: StepId, fence: i64, end: steps::End, now: Wall) -> Result<bool> {
+        let call = steps::Ending {
+            id,
+            fence,
+            end,
+            now,
+        };
+        self.write(Shape::Many, call, |tx, call| Box::pin(steps::end(tx, call)))
+            .await
+    }
+
+    fn whole_step(&self, mut step: Step) -> Result<Step> {
+        if let Some(sealed) = step.result.take() {
+            let id = StepId {
+                scope: step.scope.clone(),
+                run: step.run.clone(),
+                step: step.step.clone(),
+            };
+            step.result = Some(self.unseal("steps", &place(&id), sealed)?);
+        }
+        Ok(step)
+    }
+}
+
+fn step_id(scope: &str, run: &str, step: &str) -> Result<StepId> {
+    names(&[scope, run, step])?;
+    Ok(StepId {
+        scope: scope.to_owned(),
+        run: run.to_owned(),
+        step: step.to_owned(),
+    })
+}
+
+/// A step in one text; the lengths keep two of them apart.
+fn place(id: &StepId) -> String {
+    format!(
+        "{}/{}/{}/{}/{}",
+        id.scope.len(),
+        id.run.len(),
+        id.scope,
+        id.run,
+        id.step
+    )
 }

@@ -1,36 +1,51 @@
 //! The review queue.
 
+use holdfast_core::time::Wall;
+
+use crate::engine::job::Shape;
+use crate::engine::undo::Undo;
 use crate::error::{Error, Result};
+use crate::model::key::StoredAnswer;
 use crate::model::ticket::{
     Decided, Decision, NewTicket, Retried, Ticket, TicketClaim, TicketFilter,
 };
-use crate::store::Store;
-use holdfast_core::time::Wall;
+use crate::ops::decide::{self, Deciding, RetryEnd, Retrying};
+use crate::ops::tickets::{self, Claiming, Due, Kept, Opening};
+use crate::ops::to_json;
+use crate::store::{Store, list_limit, names, new_id, texts};
 
 impl Store {
     /// Opens a ticket, or gives the open one of the same kind and subject.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn open_ticket(&self, ticket: NewTicket) -> Result<String> {
-        let _ = (ticket,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let opening = Opening {
+            id: new_id(),
+            content: self.ticket_content(&ticket)?,
+            new: NewTicket {
+                content: None,
+                ..ticket
+            },
+        };
+        self.write(Shape::Many, opening, |tx, opening| {
+            Box::pin(tickets::open(tx, opening))
+        })
+        .await
     }
 
     /// Tickets without their content, newest first.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn tickets(&self, filter: &TicketFilter) -> Result<Vec<Ticket>> {
-        let _ = (filter,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.read(filter.clone(), |tx, filter| {
+            Box::pin(tickets::list(tx, filter))
+        })
+        .await
     }
 
     /// A ticket with its content.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn ticket(&self, id: &str) -> Result<Option<Ticket>> {
-        let _ = (id,);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let kept = self.ticket_row(id).await?;
+        kept.map(|kept| self.whole_ticket(kept)).transpose()
     }
 
     /// A person takes a ticket until `until`.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn claim_ticket(
         &self,
         id: &str,
@@ -38,19 +53,29 @@ impl Store {
         until: Wall,
         now: Wall,
     ) -> Result<TicketClaim> {
-        let _ = (id, by, until, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        names(&[by])?;
+        let claim = Claiming {
+            id: id.to_owned(),
+            by: by.to_owned(),
+            until,
+            now,
+        };
+        self.write(Shape::Many, claim, |tx, claim| {
+            Box::pin(tickets::claim(tx, claim))
+        })
+        .await
     }
 
     /// Gives a claimed ticket back. `false` = fenced off.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn release_ticket(&self, id: &str, fence: i64) -> Result<bool> {
-        let _ = (id, fence);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        self.write(Shape::One, (id.to_owned(), fence), |tx, claim| {
+            Box::pin(tickets::release(tx, claim))
+        })
+        .await
     }
 
-    /// Decides a ticket, with all that it does to its key, effect, approval or run. `fence`: of the claim; `None` = only if nobody holds one.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// Decides a ticket, with all that it does to its key, effect, approval or run. `fence`: of the
+    /// claim; `None` = only if nobody holds one.
     pub async fn decide(
         &self,
         id: &str,
@@ -59,19 +84,78 @@ impl Store {
         decision: Decision,
         now: Wall,
     ) -> Result<Decided> {
-        let _ = (id, fence, by, decision, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        names(&[by])?;
+        texts(&[words_of(&decision)])?;
+        let Some(kept) = self.ticket_row(id).await? else {
+            return Ok(Decided::Missing);
+        };
+        let ticket = kept.ticket;
+        let (answer, kept_answer) = match &decision {
+            Decision::Answer(answer) | Decision::Reject { answer, .. } => {
+                let for_key = ticket
+                    .key
+                    .as_ref()
+                    .map(|key| self.answer_for(key, answer))
+                    .transpose()?;
+                (for_key, Some(self.answer_here(id, answer)?))
+            }
+            Decision::EffectDone { .. }
+            | Decision::EffectNotDone { .. }
+            | Decision::EffectSendAgain { .. }
+            | Decision::Choose { .. }
+            | Decision::Close { .. } => (None, None),
+        };
+        let call = Deciding {
+            id: id.to_owned(),
+            kind: ticket.kind,
+            subject: ticket.subject,
+            key: ticket.key,
+            scope: ticket.scope,
+            run: ticket.run,
+            fence,
+            by: by.to_owned(),
+            decision,
+            now,
+            answer,
+            kept_answer,
+        };
+        let outcome = self
+            .write(Shape::Many, call, |tx, call| {
+                Box::pin(decide::decide(tx, call))
+            })
+            .await?;
+        Ok(match outcome {
+            decide::Outcome::Done(kept) => Decided::Done(self.whole_ticket(*kept)?),
+            decide::Outcome::Conflict(words) => Decided::Conflict(words),
+            decide::Outcome::Missing => Decided::Missing,
+        })
     }
 
-    /// Takes open calls that are to be retried by themselves, oldest first, with their content.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
+    /// Takes open calls that are to be retried by themselves, longest due first, with their content.
+    /// Brings back what dead processes were retrying.
     pub async fn due_tickets(&self, now: Wall, limit: usize) -> Result<Vec<Ticket>> {
-        let _ = (now, limit);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let limit = list_limit(limit);
+        self.write(Shape::Many, limit, |tx, limit| {
+            Box::pin(tickets::recover(tx, limit))
+        })
+        .await?;
+        let token = new_id();
+        let undo = Undo::Tickets {
+            token: token.clone(),
+        };
+        let due = Due { now, limit, token };
+        let taken = self
+            .take(Shape::Many, due, undo, |tx, due| {
+                Box::pin(tickets::due(tx, due))
+            })
+            .await?;
+        taken
+            .into_iter()
+            .map(|kept| self.whole_ticket(kept))
+            .collect()
     }
 
     /// Tells how a retry ended, of `due_tickets` or of a person's claim. `false` = fenced off.
-    #[expect(clippy::unused_async, reason = "its body waits for the engine")]
     pub async fn ticket_retried(
         &self,
         id: &str,
@@ -79,7 +163,89 @@ impl Store {
         outcome: Retried,
         now: Wall,
     ) -> Result<bool> {
-        let _ = (id, fence, outcome, now);
-        Err(Error::Unavailable("not available yet".to_owned()))
+        let Some(kept) = self.ticket_row(id).await? else {
+            return Ok(false);
+        };
+        let key = kept.ticket.key;
+        let end = match outcome {
+            Retried::Answered(answer) => {
+                let whole = self.answer_here(id, &answer)?;
+                let for_key = match &key {
+                    Some(key) => self.answer_for(key, &answer)?,
+                    None => crate::ops::keys::Answer::new(&answer, Vec::new())?,
+                };
+                RetryEnd::Answered {
+                    answer: for_key,
+                    kept: whole,
+                }
+            }
+            Retried::Failed { reason, not_before } => {
+                texts(&[&reason])?;
+                RetryEnd::Failed { reason, not_before }
+            }
+        };
+        let call = Retrying {
+            id: id.to_owned(),
+            fence,
+            key,
+            end,
+            now,
+        };
+        self.write(Shape::Many, call, |tx, call| {
+            Box::pin(decide::retried(tx, call))
+        })
+        .await
+    }
+
+    async fn ticket_row(&self, id: &str) -> Result<Option<Kept>> {
+        self.read(id.to_owned(), |tx, id| Box::pin(tickets::get(tx, id)))
+            .await
+    }
+
+    /// A new ticket's content, sealed; and whether the rest is within its limits. Bound to what the
+    /// ticket is about, because a call that fails again keeps its ticket's id.
+    pub(crate) fn ticket_content(&self, ticket: &NewTicket) -> Result<Option<Vec<u8>>> {
+        names(&[&ticket.scope, &ticket.subject])?;
+        for name in [&ticket.run, &ticket.step, &ticket.route] {
+            names(&[name.as_deref().unwrap_or_default()])?;
+        }
+        texts(&[&ticket.title, &to_json(&ticket.facts)?])?;
+        let content = ticket.content.as_ref();
+        content
+            .map(|content| self.seal("tickets", &ticket.subject, content))
+            .transpose()
+    }
+
+    /// An answer as it lies at its ticket.
+    fn answer_here(&self, id: &str, answer: &StoredAnswer) -> Result<Vec<u8>> {
+        let json = to_json(answer)?;
+        self.seal("ticket_answers", id, json.as_bytes())
+    }
+
+    fn whole_ticket(&self, kept: Kept) -> Result<Ticket> {
+        let mut ticket = kept.ticket;
+        if let Some(content) = kept.content {
+            ticket.content = Some(self.unseal("tickets", &ticket.subject, content)?);
+        }
+        if let Some(answer) = kept.answer {
+            let json = self.unseal("ticket_answers", &ticket.id, answer)?;
+            let answer = serde_json::from_slice(&json)
+                .map_err(|_| Error::Corrupt("an answer that can't be read".to_owned()))?;
+            ticket.answer = Some(answer);
+        }
+        Ok(ticket)
+    }
+}
+
+/// What a person wrote.
+fn words_of(decision: &Decision) -> &str {
+    match decision {
+        Decision::Answer(_) => "",
+        Decision::Reject { reason, .. } => reason,
+        Decision::EffectDone { note }
+        | Decision::EffectNotDone { note }
+        | Decision::EffectSendAgain { note }
+        | Decision::Close { note }
+        | Decision::Choose { note, .. } => note,
     }
 }

@@ -1,0 +1,158 @@
+//! One operation: what it does, and who waits for its answer.
+//!
+//! A drop of the waiting future does not stop an operation that was handed in. What it took for
+//! somebody who is gone, or whose commit may or may not have happened, is given back by its [`Undo`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::sql::Tx;
+use super::undo::{Undo, Undos};
+use crate::error::{Error, Result};
+
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What an operation does. A plain function, so that it can run again.
+pub(crate) type Run<A, T> = for<'a> fn(&'a mut Tx, &'a A) -> Boxed<'a, Result<T>>;
+
+/// How many statements that write it mostly has: several are undone together by a savepoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shape {
+    One,
+    Many,
+}
+
+/// An operation, whatever it gives.
+pub(crate) trait Job: Send {
+    fn shape(&self) -> Shape;
+
+    /// Does it, and keeps what it gives until the commit.
+    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Boxed<'a, Result<()>>;
+
+    /// Answers: with what it gave, or with why it was not committed.
+    fn finish(self: Box<Self>, committed: Result<()>);
+}
+
+struct Call<A, T> {
+    args: A,
+    run: Run<A, T>,
+    shape: Shape,
+    out: Option<Result<T>>,
+    answer: oneshot::Sender<Delivery<T>>,
+    undo: Option<Armed>,
+}
+
+/// An undo that is to be done unless somebody takes the result.
+struct Armed {
+    undo: Undo,
+    undos: Arc<Undos>,
+}
+
+/// A result on its way. Dropped before it is taken, it undoes.
+struct Delivery<T> {
+    result: Option<Result<T>>,
+    undo: Option<Armed>,
+}
+
+/// Waits for an operation.
+pub(crate) struct Waiting<T>(oneshot::Receiver<Delivery<T>>);
+
+/// An operation and its waiting end.
+pub(crate) fn call<A, T>(
+    shape: Shape,
+    args: A,
+    run: Run<A, T>,
+    undo: Option<Undo>,
+    undos: &Arc<Undos>,
+) -> (Box<dyn Job>, Waiting<T>)
+where
+    A: Send + Sync + 'static,
+    T: Send + 'static,
+{
+    let (answer, waiting) = oneshot::channel();
+    let job = Call {
+        args,
+        run,
+        shape,
+        out: None,
+        answer,
+        undo: undo.map(|undo| Armed {
+            undo,
+            undos: Arc::clone(undos),
+        }),
+    };
+    (Box::new(job), Waiting(waiting))
+}
+
+// === impl Call ===
+
+impl<A: Send + Sync, T: Send> Job for Call<A, T> {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Boxed<'a, Result<()>> {
+        Box::pin(async move {
+            tx.forget();
+            let done = match (self.run)(tx, &self.args).await {
+                Ok(out) => tx.write_events().await.map(|()| out),
+                Err(error) => Err(error),
+            };
+            let told = done.as_ref().map(|_| ()).map_err(Clone::clone);
+            self.out = Some(done);
+            told
+        })
+    }
+
+    fn finish(mut self: Box<Self>, committed: Result<()>) {
+        let result = match (committed, self.out.take()) {
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(Error::Internal("an operation was not run".to_owned())),
+            (Err(error), _) => Err(error),
+        };
+        let delivery = Delivery {
+            result: Some(result),
+            undo: self.undo.take(),
+        };
+        // Nobody waits any more: the drop of what comes back undoes.
+        drop(self.answer.send(delivery));
+    }
+}
+
+// === impl Delivery ===
+
+impl<T> Delivery<T> {
+    fn take(mut self) -> Result<T> {
+        let result = self
+            .result
+            .take()
+            .unwrap_or_else(|| Err(Error::Internal("a result was taken twice".to_owned())));
+        if !matches!(&result, Err(Error::Unavailable(_))) {
+            // Taken, or certainly not done. An unavailable database may have committed.
+            self.undo = None;
+        }
+        result
+    }
+}
+
+impl<T> Drop for Delivery<T> {
+    fn drop(&mut self) {
+        if let Some(armed) = self.undo.take() {
+            armed.undos.push(armed.undo);
+        }
+    }
+}
+
+// === impl Waiting ===
+
+impl<T> Waiting<T> {
+    pub(crate) async fn done(self) -> Result<T> {
+        match self.0.await {
+            Ok(delivery) => delivery.take(),
+            Err(_) => Err(Error::Unavailable("it is closed".to_owned())),
+        }
+    }
+}
