@@ -10,7 +10,7 @@ use holdfast_api::{Answer, Request, json};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::{Afterwards, afterwards};
 use holdfast_core::review::{Consequence, Deed};
-use holdfast_store::{Decided, Decision, Error, KeptRequest, Retried, StoredAnswer, TicketClaim};
+use holdfast_store::{Decided, Decision, Error, KeptRequest, Retried, StoredAnswer};
 use http::StatusCode;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -45,20 +45,9 @@ impl Review {
         let by = body.by.as_deref();
         let case = self.case(request, id, Deed::Retry, body.fence, by).await?;
         let kept = kept(&case.ticket)?;
-        let now = self.now();
-        let until = now + self.inner.terms.claim;
-        let claimed = self
-            .inner
-            .store
-            .claim_ticket(id, &case.by, until, now)
-            .await?;
-        let fence = match claimed {
-            TicketClaim::Claimed { fence } => fence,
-            TicketClaim::Held { .. } | TicketClaim::Decided => {
-                return Err(self.too_late(&request.caller, id).await?);
-            }
-            TicketClaim::Missing => return Err(holdfast_api::not_found("ticket", id)),
-        };
+        let until = self.now() + self.inner.terms.claim;
+        let caller = &request.caller;
+        let fence = self.take(caller, id, case.fence, &case.by, until).await?;
         let errand = Errand {
             review: self.clone(),
             id: id.to_owned(),
@@ -106,12 +95,13 @@ impl Errand {
                 answer = &mut asking => return answer,
                 () = tokio::time::sleep(span / 2) => {}
             }
-            let now = self.review.now();
-            let renewed = inner
-                .store
-                .claim_ticket(&self.id, &self.by, now + span, now);
+            let until = self.review.now() + span;
+            let fence = Some(self.fence);
+            let renewed = self
+                .review
+                .take(&self.caller, &self.id, fence, &self.by, until);
             // A claim that can't be renewed is noticed when the answer is stored.
-            if let Ok(TicketClaim::Claimed { fence }) = renewed.await {
+            if let Ok(fence) = renewed.await {
                 self.fence = fence;
             }
         }

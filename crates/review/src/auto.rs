@@ -11,7 +11,10 @@ use holdfast_core::fault::Fault;
 use holdfast_core::idempotency::{Afterwards, afterwards};
 use holdfast_core::review::retries::{Pace, Retries, Waiting};
 use holdfast_core::time::Wall;
-use holdfast_store::{Approval, Decided, Decision, Error, KeptRequest, Retried, Ticket};
+use holdfast_store::{
+    Approval, Decided, Decision, Error, KeptRequest, Retried, RetryPolicy, Ticket, TicketFilter,
+    TicketState,
+};
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -24,6 +27,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const BATCH: usize = 16;
 /// How many batches are looked through for a call that may be asked.
 const BATCHES: usize = 16;
+/// Open tickets looked through at once, and how often, for one that may be asked.
+const PAGE: usize = 1000;
+const PAGES: usize = 10;
+/// How often what is over is cleared away, and how many rows of each kind at once.
+const CLEAR: Duration = Duration::from_mins(1);
+const CLEARED: usize = 1000;
 /// Who decides when nobody did.
 const TIMEOUT: &str = "timeout";
 
@@ -54,12 +63,18 @@ impl Review {
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut since = interval;
+        let mut uncleared = CLEAR;
         loop {
             tokio::select! {
                 _ = drain.wait_for(|drain| *drain) => break,
                 _ = ticks.tick() => {
                     self.decide_late_approvals().await;
                     since += LOOK;
+                    uncleared += LOOK;
+                    if uncleared >= CLEAR {
+                        uncleared = Duration::ZERO;
+                        self.clear().await;
+                    }
                     let news = events.has_changed().unwrap_or(false);
                     if since >= interval || news {
                         events.mark_unchanged();
@@ -76,6 +91,24 @@ impl Review {
         desk.end().await;
         let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// Expires what nobody decided in time, and forgets what is over for long.
+    async fn clear(&self) {
+        let Some(retention) = &self.inner.terms.retention else {
+            return;
+        };
+        let store = &self.inner.store;
+        loop {
+            match store.expire(self.now(), retention, CLEARED).await {
+                Ok(0) => return,
+                Ok(_) => task::yield_now().await,
+                Err(error) => {
+                    tracing::warn!(%error, "what is over can't be cleared away");
+                    return;
+                }
+            }
+        }
     }
 
     /// Gives every approval past its deadline its default, or ends it without a choice.
@@ -130,44 +163,77 @@ impl Desk {
 
     /// Begins with as many due calls as the pace allows, oldest first.
     async fn begin_retries(&mut self) {
-        for _ in 0..BATCHES {
-            if self.retries.room() == 0 {
-                return;
-            }
-            let now = self.review.now();
-            let due = match self.review.inner.store.due_tickets(now, BATCH).await {
-                Ok(due) => due,
-                Err(error) => {
-                    tracing::debug!(%error, "calls to be retried can't be looked for");
-                    return;
-                }
-            };
-            let is_last = due.len() < BATCH;
-            self.begin_some(due, now).await;
-            if is_last {
-                return;
-            }
+        let now = self.review.now();
+        let mut passed_over = Vec::new();
+        match self.take(now, &mut passed_over).await {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "calls to be retried can't be looked for"),
+        }
+        for ticket in passed_over {
+            self.put_back(&ticket, now).await;
         }
     }
 
-    async fn begin_some(&mut self, due: Vec<Ticket>, now: Wall) {
-        let ask = &self.review.inner.ask;
-        let waiting: Vec<Waiting<'_>> = due
-            .iter()
-            .map(|ticket| {
-                let route = ticket.route.as_deref().unwrap_or_default();
-                let healthy = ask.is_route_healthy(route);
-                Waiting { route, healthy }
-            })
-            .collect();
-        let chosen = self.retries.choose(&waiting);
-        for (at, ticket) in due.into_iter().enumerate() {
-            if chosen.contains(&at) {
-                self.begin(ticket);
-            } else {
-                self.put_back(&ticket, now).await;
+    async fn take(&mut self, now: Wall, passed_over: &mut Vec<Ticket>) -> Result<(), Error> {
+        if self.retries.room() == 0 || !self.is_worth_taking(now).await? {
+            return Ok(());
+        }
+        for _ in 0..BATCHES {
+            let due = self.review.inner.store.due_tickets(now, BATCH).await?;
+            let is_last = due.len() < BATCH;
+            let chosen = self.choose(&due);
+            for (at, ticket) in due.into_iter().enumerate() {
+                if chosen.contains(&at) {
+                    self.begin(ticket);
+                } else {
+                    passed_over.push(ticket);
+                }
+            }
+            if is_last || self.retries.room() == 0 {
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// Whether a call may be begun at all. Taking tickets only to put them back would keep people from
+    /// deciding them meanwhile, so a route that is down is not touched while it is the only one.
+    async fn is_worth_taking(&self, now: Wall) -> Result<bool, Error> {
+        let mut filter = TicketFilter {
+            state: Some(TicketState::Open),
+            limit: PAGE,
+            ..TicketFilter::default()
+        };
+        for _ in 0..PAGES {
+            let page = self.review.inner.store.tickets(&filter).await?;
+            let due: Vec<Ticket> = page
+                .iter()
+                .filter(|ticket| ticket.policy == RetryPolicy::WhenHealthy)
+                .filter(|ticket| ticket.not_before <= now && ticket.expires > now)
+                .cloned()
+                .collect();
+            if !self.choose(&due).is_empty() {
+                return Ok(true);
+            }
+            if page.len() < PAGE {
+                return Ok(false);
+            }
+            filter.after = page.last().map(|ticket| ticket.id.clone());
+        }
+        // Too many to look through: perhaps among the oldest.
+        Ok(true)
+    }
+
+    /// The places of those to be asked now.
+    fn choose(&self, due: &[Ticket]) -> Vec<usize> {
+        let ask = &self.review.inner.ask;
+        let waiting = due.iter().map(|ticket| {
+            let route = ticket.route.as_deref().unwrap_or_default();
+            let healthy = ask.is_route_healthy(route);
+            Waiting { route, healthy }
+        });
+        let waiting: Vec<Waiting<'_>> = waiting.collect();
+        self.retries.choose(&waiting)
     }
 
     fn begin(&mut self, ticket: Ticket) {
@@ -182,10 +248,31 @@ impl Desk {
     }
 
     /// Its turn has not come.
-    async fn put_back(&self, ticket: &Ticket, _now: Wall) {
+    async fn put_back(&self, ticket: &Ticket, now: Wall) {
         let store = &self.review.inner.store;
-        if let Err(error) = store.release_ticket(&ticket.id, ticket.fence).await {
-            tracing::warn!(%error, ticket = ticket.id, "a ticket can't be put back");
+        let (id, fence) = (ticket.id.as_str(), ticket.fence);
+        let put_back = async {
+            if store.release_ticket(id, fence).await? {
+                return Ok(());
+            }
+            let route = ticket.route.as_deref().unwrap_or_default();
+            let is_healthy = self.review.inner.ask.is_route_healthy(route);
+            let outcome = Retried::Failed {
+                reason: ticket.reason.clone().unwrap_or_default(),
+                not_before: if is_healthy {
+                    ticket.not_before
+                } else {
+                    now + self.review.inner.terms.retry_interval
+                },
+            };
+            store
+                .ticket_retried(id, fence, outcome, now)
+                .await
+                .map(drop)
+        };
+        let put_back: Result<(), Error> = put_back.await;
+        if let Err(error) = put_back {
+            tracing::warn!(%error, ticket = id, "a ticket can't be put back");
         }
     }
 

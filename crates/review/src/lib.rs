@@ -23,7 +23,7 @@ use std::time::Duration;
 use holdfast_api::{Caller, Clock};
 use holdfast_core::fault::Fault;
 use holdfast_core::time::Wall;
-use holdfast_store::{Store, Ticket};
+use holdfast_store::{Retention, Store, Ticket};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
@@ -45,6 +45,9 @@ pub struct Terms {
     pub retry_cap: Duration,
     /// Automatic retries at once, over all routes.
     pub retry_parallel: usize,
+    /// Expires tickets that nobody decided in time and forgets what is over for so long; `None` =
+    /// somebody else does it.
+    pub retention: Option<Retention>,
 }
 
 /// The queue's work. Cheap to clone; every clone is the same queue.
@@ -72,6 +75,7 @@ impl Default for Terms {
             retry_interval: Duration::from_secs(10),
             retry_cap: Duration::from_mins(10),
             retry_parallel: 1,
+            retention: Some(Retention::default()),
         }
     }
 }

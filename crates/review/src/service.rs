@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_api::{Answer, Answering, Request, Service, json};
+use holdfast_api::{Answer, Answering, Caller, Request, Service, json};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::review::Standing;
 use holdfast_core::time::Wall;
@@ -140,19 +140,40 @@ impl Review {
         let body: body::Claim = request.json()?;
         let span = self.claim_span(body.span.as_deref())?;
         let now = self.now();
-        let by = match shown::standing(&ticket, body.fence, now) {
+        let standing = shown::standing(&ticket, body.fence, now);
+        let by = match standing {
             Standing::Mine if body.by.is_none() => ticket.claimed_by.clone().unwrap_or_default(),
             Standing::Free | Standing::Mine => signature(&request.caller, body.by.as_deref())?,
             other => return Err(self.conflict(&ticket, other)),
         };
         let until = self.claim_end(&ticket, now + span).await?;
-        match self.inner.store.claim_ticket(id, &by, until, now).await? {
-            TicketClaim::Claimed { fence } => {
-                let claim = json!({"id": id, "by": by, "fence": fence, "until": until.0});
-                json(StatusCode::OK, &claim)
-            }
+        let fence = body.fence;
+        let fence = self.take(&request.caller, id, fence, &by, until).await?;
+        let claim = json!({"id": id, "by": by, "fence": fence, "until": until.0});
+        json(StatusCode::OK, &claim)
+    }
+
+    /// Claims; `fence` = of the claim to renew. Gives the new fence.
+    pub(crate) async fn take(
+        &self,
+        caller: &Caller,
+        id: &str,
+        fence: Option<i64>,
+        by: &str,
+        until: Wall,
+    ) -> Result<i64, Fault> {
+        let store = &self.inner.store;
+        let mut claimed = store.claim_ticket(id, by, until, self.now()).await?;
+        if let (TicketClaim::Held { by: holder, .. }, Some(fence)) = (&claimed, fence)
+            && holder == by
+            && store.release_ticket(id, fence).await?
+        {
+            claimed = store.claim_ticket(id, by, until, self.now()).await?;
+        }
+        match claimed {
+            TicketClaim::Claimed { fence } => Ok(fence),
             TicketClaim::Held { .. } | TicketClaim::Decided => {
-                Err(self.too_late(&request.caller, id).await?)
+                Err(self.too_late(caller, id).await?)
             }
             TicketClaim::Missing => Err(holdfast_api::not_found("ticket", id)),
         }
@@ -196,11 +217,7 @@ impl Review {
     }
 
     /// Why somebody else was faster, read anew.
-    pub(crate) async fn too_late(
-        &self,
-        caller: &holdfast_api::Caller,
-        id: &str,
-    ) -> Result<Fault, Fault> {
+    pub(crate) async fn too_late(&self, caller: &Caller, id: &str) -> Result<Fault, Fault> {
         let ticket = self.find(caller, id).await?;
         let standing = shown::standing(&ticket, None, self.now());
         Ok(self.conflict(&ticket, standing))
@@ -234,10 +251,18 @@ impl Review {
     }
 }
 
-/// A stored decision in few words.
+/// A stored decision in few words: `choose "yes"`, `reject "not this one"`.
 fn decided(decision: Option<&Value>) -> String {
-    let text = decision.map_or_else(String::new, Value::to_string);
-    text.chars().take(300).collect()
+    let member = |name: &str| decision.and_then(|decision| decision[name].as_str());
+    let what = member("decision").unwrap_or("it is over");
+    let detail = member("choice").or_else(|| member("reason"));
+    match detail {
+        Some(detail) => {
+            let detail: String = detail.chars().take(200).collect();
+            format!("{what} {detail:?}")
+        }
+        None => what.to_owned(),
+    }
 }
 
 pub(crate) fn invalid(message: String) -> Fault {
