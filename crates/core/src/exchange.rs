@@ -7,6 +7,7 @@
 
 mod choose;
 mod ending;
+mod gates;
 mod leg;
 mod record;
 mod show;
@@ -19,10 +20,12 @@ use holdfast_wire::translate::back::Back;
 
 use crate::breaker::Report;
 use crate::fault::Fault;
+use crate::gate::Gated;
 use crate::judge::Verdict;
 use crate::plan::{Health, Plan};
 use crate::policy::{Delivery, Policy, Target, Wishes};
 use crate::time::Time;
+use gates::Asking;
 use leg::{Cause, Kept, Leg, Listener};
 use show::Show;
 
@@ -107,6 +110,8 @@ pub struct Setup {
     pub created: u64,
     /// The caller wants a usage chunk at the end (OpenAI `stream_options.include_usage`).
     pub include_usage: bool,
+    /// What an answer must be beyond whole.
+    pub gate: Option<Gated>,
 }
 
 /// One caller's request on its way to one outcome.
@@ -125,6 +130,7 @@ pub struct Exchange {
     /// The paused turns as messages, to be sent back.
     paused_messages: Vec<Bytes>,
     resume_on: Option<usize>,
+    asking: Asking,
     last_cause: Option<Cause>,
     joins: u32,
     /// Continuations that had nothing to say.
@@ -139,7 +145,8 @@ impl Exchange {
         let show = Show::new(
             setup.wishes.dialect,
             setup.policy.delivery,
-            setup.policy.join && setup.wishes.joinable && setup.policy.delivery != Delivery::Whole,
+            (setup.policy.join && setup.wishes.joinable || setup.gate.is_some())
+                && setup.policy.delivery != Delivery::Whole,
         );
         Self {
             plan: Plan::new(setup.targets.len()),
@@ -153,6 +160,7 @@ impl Exchange {
             paused: Vec::new(),
             paused_messages: Vec::new(),
             resume_on: None,
+            asking: Asking::default(),
             last_cause: None,
             joins: 0,
             empty_continuations: 0,

@@ -10,6 +10,7 @@ pub mod classify;
 pub mod effect;
 pub mod exchange;
 pub mod fault;
+pub mod gate;
 pub mod idempotency;
 pub mod join;
 pub mod judge;

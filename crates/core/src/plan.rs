@@ -110,6 +110,17 @@ impl Plan {
         self.again(now, targets, policy, health)
     }
 
+    /// Whether the exchange may ask anybody once more.
+    pub fn may_ask(&self, policy: &Policy) -> bool {
+        self.asked < policy.max_attempts
+    }
+
+    /// `target` is asked once more out of turn.
+    pub fn ask_again(&mut self, target: usize) {
+        self.courses[target].asked += 1;
+        self.asked += 1;
+    }
+
     /// The target failed. `ready` = when it may be asked again, `None` = not in this exchange.
     pub fn failed(&mut self, target: usize, ready: Option<Time>) {
         self.courses[target].ready = ready;

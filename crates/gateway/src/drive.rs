@@ -86,6 +86,7 @@ impl Drive {
             model: call.model.clone(),
             created: unix_seconds(),
             include_usage: call.include_usage,
+            gate: None,
         };
         let health = Selected(
             call.targets

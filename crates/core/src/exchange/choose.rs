@@ -2,6 +2,7 @@
 
 use holdfast_wire::answer::WriterOptions;
 
+use super::gates::Asking;
 use super::leg::{Begin, Leg};
 use super::{Action, Ask, Exchange, Outcome, Send, State};
 use crate::classify::Class;
@@ -12,8 +13,17 @@ use crate::time::Time;
 impl Exchange {
     pub(super) fn choose(&mut self, now: Time, health: &mut impl Health) {
         if let Some(target) = self.resume_on.take() {
-            if let Leave::Go { probe } = health.admit(target, now, false) {
+            // A paused turn goes on; an answer that the gate refused is asked for once more, which is
+            // load like every other retry.
+            let again = self.asking.target == Some(target) && self.paused_messages.is_empty();
+            if let Leave::Go { probe } = health.admit(target, now, again) {
+                if again {
+                    self.plan.ask_again(target);
+                }
                 return self.send(target, probe, now);
+            }
+            if again {
+                self.plan.failed(target, None);
             }
             if self.show.is_content_shown() {
                 let fault = Fault::new(
@@ -28,7 +38,12 @@ impl Exchange {
             .plan
             .next(now, &self.setup.targets, &self.setup.policy, health);
         match next {
-            Next::Ask { target, probe } => self.send(target, probe, now),
+            Next::Ask { target, probe } => {
+                if self.asking.target != Some(target) {
+                    self.asking = Asking::default();
+                }
+                self.send(target, probe, now);
+            }
             Next::Wait(until) if until < self.deadline() => self.state = State::Waiting(until),
             Next::Wait(_) | Next::Exhausted => self.give_up(now),
         }
@@ -48,7 +63,7 @@ impl Exchange {
             facts,
             asked_stream: stream,
             // A plain caller's body is made of the frames; a paused turn is read again.
-            keep: !wishes.stream || wishes.pausable,
+            keep: !wishes.stream || wishes.pausable || self.is_gate_holding(),
             choices: wishes.choices,
             // What was cut may have been complete but for its end. That nothing is left to say is
             // believed when it is said twice: a vendor's empty answer may be a fault as well.
@@ -69,9 +84,14 @@ impl Exchange {
     }
 
     fn ask(&self) -> Ask {
-        if !self.paused_messages.is_empty() {
+        if !self.paused_messages.is_empty() || !self.asking.messages.is_empty() {
+            let asking = &self.asking.messages;
             Ask::Resume {
-                messages: self.paused_messages.clone(),
+                messages: asking
+                    .iter()
+                    .chain(&self.paused_messages)
+                    .cloned()
+                    .collect(),
             }
         } else if self.show.is_content_shown() && !self.show.text().is_empty() {
             Ask::Continue {

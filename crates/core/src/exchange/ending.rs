@@ -41,7 +41,7 @@ impl Exchange {
         }
     }
 
-    fn abort(&mut self, leg: &Leg) {
+    pub(super) fn abort(&mut self, leg: &Leg) {
         self.actions.push_back(Action::Abort {
             attempt: leg.attempt,
         });
@@ -60,7 +60,13 @@ impl Exchange {
         leg.judge.has_free_text_call() && !unchanged
     }
 
-    fn book(&mut self, leg: &Leg, verdict: Option<&Verdict>, cause: Option<&Cause>, now: Time) {
+    pub(super) fn book(
+        &mut self,
+        leg: &Leg,
+        verdict: Option<&Verdict>,
+        cause: Option<&Cause>,
+        now: Time,
+    ) {
         let report = match cause.map(|cause| cause.class) {
             None | Some(Class::Caller | Class::Overflow) if cause.is_none() => Report::Success,
             None | Some(Class::Caller | Class::Overflow | Class::Unfit) => Report::Neutral,
@@ -101,7 +107,12 @@ impl Exchange {
             self.state = State::Choosing;
             return Ok(());
         }
+        if let Some(rejected) = self.refused_by_gate(leg, verdict) {
+            self.reject(leg, verdict, &rejected, now);
+            return Ok(());
+        }
         let body = self.deliver(leg)?;
+        self.flag(verdict);
         self.book(leg, Some(verdict), None, now);
         if leg.is_cut() {
             self.abort(leg);
@@ -135,7 +146,7 @@ impl Exchange {
             };
         }
         self.paused.push(kept);
-        let answer = put_together(&self.paused, &cut);
+        let answer = put_together(&self.paused.iter().collect::<Vec<_>>(), &cut);
         let options = self.writer_options(same);
         speech::encode_body(self.setup.wishes.dialect, &answer, &options)
             .map(|body| Some(body.into()))
@@ -154,11 +165,11 @@ impl Exchange {
         }
         self.book(leg, Some(&Verdict::Paused), None, now);
         self.abort(leg);
-        let kept = [leg.take_kept()];
-        let answer = put_together(&kept, &[]);
+        let kept = leg.take_kept();
+        let answer = put_together(&[&kept], &[]);
         self.paused_messages
             .push(holdfast_wire::anthropic::body::assistant_message(&answer).into());
-        self.paused.extend(kept);
+        self.paused.push(kept);
         self.show.release_for_next_leg();
         self.take_released(now);
         self.resume_on = Some(leg.target);
@@ -333,7 +344,7 @@ fn unfit(why: &str) -> Box<Cause> {
 
 /// Reads the kept legs again into one answer: blocks numbered through, usage summed, the last
 /// stop reason; without the blocks `cut` of the last leg.
-fn put_together(legs: &[Kept], cut: &[u32]) -> Answer {
+pub(super) fn put_together(legs: &[&Kept], cut: &[u32]) -> Answer {
     let mut answer = Answer::default();
     let mut base = 0;
     let mut spent = Usage::default();

@@ -460,6 +460,15 @@ impl Leg {
         }
     }
 
+    /// What was taken by [`Self::take_kept`] is still needed.
+    pub(super) fn put_back(&mut self, kept: Kept) {
+        self.back = kept.back;
+        match kept.said {
+            Said::Body(body) => self.body = Body::Plain(BytesMut::from(body)),
+            Said::Frames(frames) => self.kept = Some(frames),
+        }
+    }
+
     fn enter(&mut self, phase: Phase, now: Time) {
         self.phase = phase;
         self.phase_began = now;

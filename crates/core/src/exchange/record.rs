@@ -40,6 +40,8 @@ pub struct Record {
     /// What the caller's dialect could not carry of the answer.
     pub losses: Vec<&'static str>,
     pub lasted: Duration,
+    /// What the gate has against an answer that was streamed before it could be held.
+    pub flagged: Option<String>,
 }
 
 impl Record {

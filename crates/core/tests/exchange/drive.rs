@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_core::breaker::Report;
-use holdfast_core::exchange::{Action, Exchange, Finish, Head, Outcome, Setup};
+use holdfast_core::exchange::{Action, Exchange, Finish, Head, Outcome, Send, Setup};
 use holdfast_core::plan::{Health, Leave};
 use holdfast_core::policy::{Delivery, Policy, Target, Timeouts, Wishes};
 use holdfast_core::time::Time;
@@ -65,6 +65,7 @@ pub(crate) fn once(caller: Dialect, stream: bool, vendor: Dialect, delivery: Del
         model: "model-of-ours".into(),
         created: 1,
         include_usage: true,
+        gate: None,
     }
 }
 
@@ -171,9 +172,16 @@ pub(crate) enum Reply {
 /// Answers the attempts of `setup` in turn, and tells what was asked beside what came of it. Time
 /// runs from timeout to timeout.
 pub(crate) fn talk(setup: Setup, replies: Vec<Reply>) -> (End, Vec<Action>) {
+    let mut replies = replies.into_iter();
+    talk_with(setup, |_| {
+        replies.next().expect("a reply for every attempt")
+    })
+}
+
+/// As [`talk`], with a reply made for each attempt.
+pub(crate) fn talk_with(setup: Setup, mut reply: impl FnMut(&Send) -> Reply) -> (End, Vec<Action>) {
     let mut now = Time::default();
     let mut exchange = Exchange::new(setup, now);
-    let mut replies = replies.into_iter();
     let (mut shown, mut asked, mut finish) = (Vec::new(), Vec::new(), None);
     loop {
         while let Some(action) = exchange.poll_action(now, &mut Free, &mut || 0) {
@@ -181,7 +189,7 @@ pub(crate) fn talk(setup: Setup, replies: Vec<Reply>) -> (End, Vec<Action>) {
                 Action::Release(bytes) => shown.extend_from_slice(bytes),
                 Action::Finish(end) => finish = Some(end.clone()),
                 Action::Send(send) => {
-                    let reply = replies.next().expect("a reply for every attempt");
+                    let reply = reply(send);
                     answer(&mut exchange, send.attempt, reply, now);
                 }
                 Action::Abort { .. } => {}

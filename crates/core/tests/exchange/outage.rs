@@ -82,6 +82,7 @@ fn setup(dice: &mut Dice, targets: &[Target], policy: Policy) -> Setup {
         targets: targets.to_vec(),
         wishes,
         include_usage: dice.percent(50),
+        gate: None,
         ..once(
             wishes.dialect,
             wishes.stream,
