@@ -12,6 +12,7 @@ mod abort;
 mod auth;
 mod crowd;
 mod drain;
+mod keyed;
 mod ledger;
 mod limits;
 mod meta;

@@ -1,0 +1,317 @@
+//! Calls with an idempotency key: one vendor call, one answer, for whoever repeats it and whenever.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use holdfast_store::{Options, Place, Store, TicketFilter};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::rig::{Answer, Running, chat, messages, raw, send, two_vendors, until, vendor};
+
+const LEASE: Duration = Duration::from_mins(1);
+
+/// A gateway with a SQLite store in a directory of its own.
+struct Kept {
+    gateway: Running,
+    store: Store,
+    _directory: tempfile::TempDir,
+}
+
+async fn kept(config: &str) -> Kept {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("holdfast.db")).await;
+    let gateway = Running::start(config);
+    let books = gateway.handle.mount_store(store.clone(), LEASE);
+    tokio::spawn(books);
+    Kept {
+        gateway,
+        store,
+        _directory: directory,
+    }
+}
+
+async fn open(path: &std::path::Path) -> Store {
+    let options = Options {
+        lease: LEASE,
+        ..Options::new(Place::Sqlite(path.to_owned()))
+    };
+    let runtime = tokio::runtime::Handle::current();
+    Store::open(options, runtime).await.unwrap()
+}
+
+async fn call(address: SocketAddr, path: &str, key: &str, body: &Value) -> Answer {
+    let headers = [("idempotency-key", key)];
+    send(address, Method::POST, path, &headers, body.to_string()).await
+}
+
+fn replayed(answer: &Answer) -> bool {
+    answer.header("idempotent-replayed") == "true"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_stored_answer_byte_for_byte() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let mut calls = 0;
+    for (path, body) in [
+        ("/v1/messages", messages("claude", false, "tell me")),
+        ("/v1/messages", messages("claude", true, "tell me")),
+        ("/v1/chat/completions", chat("gpt", false, "tell me")),
+        ("/v1/chat/completions", chat("gpt", true, "tell me")),
+    ] {
+        calls += 1;
+        let key = format!("key-{calls}");
+        let first = call(at, path, &key, &body).await;
+        first.assert_whole();
+        assert!(!replayed(&first));
+        // Quoted, as the draft has it, it is the same key.
+        for key in [key.clone(), format!("\"{key}\"")] {
+            let again = call(at, path, &key, &body).await;
+            assert!(replayed(&again), "{again:?}");
+            assert_eq!((again.status, &again.text), (200, &first.text));
+            for name in ["content-type", "holdfast-exchange", "holdfast-target"] {
+                assert_eq!(again.header(name), first.header(name), "{name}");
+            }
+        }
+        assert_eq!(one.requests().len(), calls);
+    }
+    assert_eq!(two.requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_request_under_the_key_is_refused_and_changes_nothing() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me");
+    let first = call(at, "/v1/messages", "k", &body).await;
+    for other in [
+        messages("claude", true, "tell me"),
+        messages("claude", false, "tell me more"),
+    ] {
+        let refused = call(at, "/v1/messages", "k", &other).await;
+        refused.assert_fault(422, "HF-027");
+    }
+    assert_eq!(call(at, "/v1/messages", "k", &body).await.text, first.text);
+    assert_eq!(one.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_callers_at_once_make_one_call() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    one.set_fault(&"slow-headers:300".parse().unwrap());
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    for stream in [false, true] {
+        let body = messages("claude", stream, "tell me");
+        let before = one.requests().len();
+        let key = format!("stream-{stream}");
+        let calls = (0..20).map(|_| {
+            let (key, body) = (key.clone(), body.clone());
+            tokio::spawn(async move { call(at, "/v1/messages", &key, &body).await })
+        });
+        let calls: Vec<_> = calls.collect();
+        let mut texts = Vec::new();
+        for call in calls {
+            let answer = call.await.unwrap();
+            answer.assert_whole();
+            texts.push(answer.text);
+        }
+        texts.dedup();
+        assert_eq!(texts.len(), 1, "all callers have the same bytes");
+        assert_eq!(one.requests().len() - before, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_runs_on_when_its_caller_hangs_up() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    one.set_fault(&"slow-headers:300".parse().unwrap());
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me");
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: gateway\r\nIdempotency-Key: gone\r\nContent-Length: {}\r\n\r\n{body}",
+        body.to_string().len()
+    );
+    let caller: TcpStream = raw(at, &request).await;
+    until("the vendor is asked", || one.requests().len() == 1).await;
+    drop(caller);
+    let answer = call(at, "/v1/messages", "gone", &body).await;
+    answer.assert_whole();
+    assert!(replayed(&answer));
+    assert_eq!(one.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_and_a_step_are_a_key() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me").to_string();
+    let step = |step: &'static str| {
+        let headers = [("holdfast-run", "r1"), ("holdfast-step", step)];
+        let body = body.clone();
+        async move { send(at, Method::POST, "/v1/messages", &headers, body).await }
+    };
+    let first = step("draft").await;
+    first.assert_whole();
+    assert!(replayed(&step("draft").await));
+    assert!(!replayed(&step("check").await));
+    assert_eq!(one.requests().len(), 2);
+    let alone = [("holdfast-step", "draft")];
+    let refused = send(at, Method::POST, "/v1/messages", &alone, body.clone()).await;
+    refused.assert_fault(400, "HF-026");
+    let store = kept.store.clone();
+    let booked = || async {
+        let exchange = store.exchange(first.header("holdfast-exchange")).await;
+        exchange.unwrap()
+    };
+    let mut row = booked().await;
+    while row.is_none() {
+        tokio::task::yield_now().await;
+        row = booked().await;
+    }
+    let row = row.unwrap();
+    assert_eq!(
+        (row.run.as_deref(), row.step.as_deref()),
+        (Some("r1"), Some("draft"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_callers_own_mistake_is_not_kept() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me");
+    one.set_fault(&"status:400".parse().unwrap());
+    let refused = call(at, "/v1/messages", "k", &body).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    one.set_fault(&"ok".parse().unwrap());
+    let answer = call(at, "/v1/messages", "k", &body).await;
+    answer.assert_whole();
+    assert!(!replayed(&answer));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_nobody_could_answer_is_a_ticket_and_then_an_answer() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let policy = "defaults: {attempts_per_target: 1, retry_after: 1ms}";
+    let kept = kept(&two_vendors(&one, &two, policy)).await;
+    let at = kept.gateway.address;
+    for stream in [false, true] {
+        let body = messages("claude", stream, "tell me");
+        let key = format!("stream-{stream}");
+        one.set_fault(&"status:500".parse().unwrap());
+        two.set_fault(&"status:500".parse().unwrap());
+        let failed = call(at, "/v1/messages", &key, &body).await;
+        failed.assert_fault(502, "HF-013");
+        assert!(failed.text.contains("ticket"), "{failed:?}");
+        let tickets = kept.store.tickets(&TicketFilter::default()).await.unwrap();
+        assert_eq!(tickets[0].kind, holdfast_store::TicketKind::Call);
+        let ticket = kept.store.ticket(&tickets[0].id).await.unwrap().unwrap();
+        let content = ticket.content.unwrap();
+        let request = holdfast_store::KeptRequest::from_bytes(&content).unwrap();
+        assert_eq!(request.body, body.to_string().into_bytes());
+        one.set_fault(&"ok".parse().unwrap());
+        let answer = call(at, "/v1/messages", &key, &body).await;
+        answer.assert_whole();
+        let after = kept.store.ticket(&ticket.id).await.unwrap().unwrap();
+        assert_eq!(after.state, holdfast_store::TicketState::Resolved);
+        assert!(replayed(&call(at, "/v1/messages", &key, &body).await));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_may_be_refused_while_the_first_runs() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    one.set_fault(&"slow-headers:300".parse().unwrap());
+    let policy = "defaults: {idempotency: {repeats: refuse}}";
+    let kept = kept(&two_vendors(&one, &two, policy)).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me");
+    let first = {
+        let body = body.clone();
+        tokio::spawn(async move { call(at, "/v1/messages", "k", &body).await })
+    };
+    until("the vendor is asked", || one.requests().len() == 1).await;
+    let refused = call(at, "/v1/messages", "k", &body).await;
+    refused.assert_fault(409, "HF-028");
+    first.await.unwrap().assert_whole();
+    assert!(replayed(&call(at, "/v1/messages", "k", &body).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_may_be_fetched_later() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    one.set_fault(&"slow-headers:300".parse().unwrap());
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me").to_string();
+    for key in [None, Some("own/key")] {
+        let mut headers = vec![("prefer", "respond-async")];
+        headers.extend(key.map(|key| ("idempotency-key", key)));
+        let accepted = send(at, Method::POST, "/v1/messages", &headers, body.clone()).await;
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        let place = accepted.header("location").to_owned();
+        let mut answer = kept.gateway.get(&place).await;
+        while answer.status == 202 {
+            answer = kept.gateway.get(&place).await;
+        }
+        answer.assert_whole();
+    }
+    let missing = kept.gateway.get("/v1/calls/nothing").await;
+    missing.assert_fault(404, "HF-031");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_no_keys_are_refused_and_nothing_is_sent() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me");
+    let long = "k".repeat(256);
+    for key in ["", "\"\"", "\"open", "a\tb", &long] {
+        let refused = call(at, "/v1/messages", key, &body).await;
+        refused.assert_fault(400, "HF-026");
+    }
+    assert_eq!(one.requests().len() + two.requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_store_keyed_calls_are_refused_and_others_go_on() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let gateway = Running::start(&two_vendors(&one, &two, ""));
+    let body = messages("claude", false, "tell me");
+    let refused = call(gateway.address, "/v1/messages", "k", &body).await;
+    refused.assert_fault(503, "HF-029");
+    assert_eq!(one.requests().len(), 0);
+    gateway.post("/v1/messages", &body).await.assert_whole();
+    let ready = gateway.get("/readyz").await.json();
+    assert_eq!(
+        (&ready["status"], &ready["store"]),
+        (&json!("ready"), &json!("none"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_caller_has_keys_of_its_own() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let callers = "callers: [{name: a, key: key-of-caller-a}, {name: b, key: key-of-caller-b}]";
+    let kept = kept(&two_vendors(&one, &two, callers)).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me").to_string();
+    let as_caller = |key: &'static str| {
+        let headers = [("x-api-key", key), ("idempotency-key", "shared")];
+        let body = body.clone();
+        async move { send(at, Method::POST, "/v1/messages", &headers, body).await }
+    };
+    assert!(!replayed(&as_caller("key-of-caller-a").await));
+    assert!(!replayed(&as_caller("key-of-caller-b").await));
+    assert!(replayed(&as_caller("key-of-caller-a").await));
+    assert_eq!(one.requests().len(), 2);
+}
