@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 
 /// The longest wait that a target's `Retry-After` can ask for.
-pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// What is known after one attempt.
 #[derive(Clone, Debug, Eq, PartialEq)]

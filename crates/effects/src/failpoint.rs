@@ -15,9 +15,11 @@ pub const AFTER_ANSWER: &str = "effect.after_answer";
 /// It was decided what the answer means, nothing was stored (window W5, its end).
 pub const BEFORE_FINISH: &str = "effect.before_finish";
 
+type Hook = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Called at each place with its name. Without one a place costs a comparison.
 #[derive(Clone, Default)]
-pub struct Failpoint(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+pub struct Failpoint(Option<Hook>);
 
 impl fmt::Debug for Failpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

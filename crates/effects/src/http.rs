@@ -77,7 +77,7 @@ pub(crate) async fn send(
         Err(reason) => return Outcome::bare(Sent::Refused(reason)),
     };
     let watch = Watch::new(failpoint.clone());
-    let exchange = exchange(target, http, request, resolve, &watch, attempt.now);
+    let exchange = exchange(target, http, request, attempt, resolve, &watch);
     match tokio::time::timeout(target.timeout, exchange).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(reason)) => Outcome::bare(unanswered(&watch, reason)),
@@ -101,9 +101,9 @@ async fn exchange(
     target: &Target,
     http: &Http,
     request: Request<Full<Bytes>>,
+    attempt: &Attempt<'_>,
     resolve: &Resolve,
     watch: &Watch,
-    now: Wall,
 ) -> Result<Outcome, String> {
     let place = Place {
         host: &http.host,
@@ -122,6 +122,8 @@ async fn exchange(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
         .await
         .map_err(|error| words(&error))?;
+    (attempt.confirm)().await?;
+    let now = attempt.now;
     let answer = async move {
         let response = sender.send_request(request).await;
         read(response.map_err(|error| words(&error))?, now).await

@@ -1,5 +1,9 @@
 //! One attempt, over whichever protocol the target speaks.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
 use holdfast_core::effect::Sent;
 use holdfast_core::time::Wall;
 use holdfast_store::EffectResult;
@@ -10,8 +14,11 @@ use crate::outgoing::Outgoing;
 use crate::target::{Kind, Target};
 use crate::{http, smtp};
 
+/// Whether it may be sent, on its way; the error says why not.
+pub(crate) type Confirming<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
 /// What is sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     /// The effect's id; the same in every attempt.
     pub id: &'a str,
@@ -21,6 +28,16 @@ pub(crate) struct Attempt<'a> {
     pub headers: &'a [(String, String)],
     pub outgoing: &'a Outgoing,
     pub now: Wall,
+    /// Asked once, when the connection stands and before the first byte of the request.
+    pub confirm: &'a (dyn Fn() -> Confirming<'a> + Send + Sync),
+}
+
+impl fmt::Debug for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is known afterwards.

@@ -59,6 +59,7 @@ pub(crate) async fn send(
     let is_text_sent = AtomicBool::new(false);
     let dialogue = async {
         let mut connection = open(target, smtp, resolve).await?;
+        (attempt.confirm)().await.map_err(Failure::Before)?;
         let reply = deliver(&mut connection, &message, &is_text_sent, failpoint).await;
         if reply.is_ok() {
             // The reply is what counts; whether the server hears the goodbye does not.

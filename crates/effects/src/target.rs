@@ -11,6 +11,7 @@ use rustls::ClientConfig;
 use secrecy::SecretString;
 
 use crate::sign::Signer;
+use crate::webhooks;
 
 /// A destination of effects, checked.
 #[derive(Clone, Debug)]
@@ -33,6 +34,10 @@ pub struct Target {
 
 /// What is spoken there.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each target, and it lives as long as the configuration"
+)]
 pub enum Kind {
     Http(Http),
     Smtp(Smtp),
@@ -110,6 +115,11 @@ impl Targets {
 
     pub fn get(&self, name: &str) -> Option<&Arc<Target>> {
         self.0.get(name)
+    }
+
+    /// One that callers may name: not a webhook's.
+    pub(crate) fn of_callers(&self, name: &str) -> Option<&Arc<Target>> {
+        self.get(name).filter(|_| !webhooks::is_target(name))
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
