@@ -66,7 +66,7 @@ impl Review {
         let mut uncleared = CLEAR;
         loop {
             tokio::select! {
-                _ = drain.wait_for(|drain| *drain) => break,
+                () = drained(&mut drain) => break,
                 _ = ticks.tick() => {
                     self.decide_late_approvals().await;
                     since += LOOK;
@@ -144,6 +144,11 @@ impl Review {
     }
 }
 
+/// Ready once it is said to drain, or nobody is left to say it.
+async fn drained(drain: &mut watch::Receiver<bool>) {
+    let _ = drain.wait_for(|drain| *drain).await;
+}
+
 // === impl Desk ===
 
 impl Desk {
@@ -175,6 +180,8 @@ impl Desk {
     }
 
     async fn take(&mut self, now: Wall, passed_over: &mut Vec<Ticket>) -> Result<(), Error> {
+        // So early nothing is due: this only brings back what dead processes were asking.
+        self.review.inner.store.due_tickets(Wall(0), BATCH).await?;
         if self.retries.room() == 0 || !self.is_worth_taking(now).await? {
             return Ok(());
         }
