@@ -26,7 +26,7 @@ use crate::{MAX_CONTENT_BYTES, MAX_LIST, MAX_NAME_BYTES, MAX_TEXT_BYTES};
 pub struct Store {
     inner: Arc<Inner>,
     /// Ends the tending when the last handle is gone without a close.
-    _tended: Arc<Tended>,
+    tended: Arc<Tended>,
 }
 
 /// What the calls and the tending share.
@@ -97,7 +97,7 @@ impl Store {
         let probing = runtime.spawn(tend::probe(Arc::clone(&inner), closed));
         Ok(Self {
             inner,
-            _tended: Arc::new(Tended {
+            tended: Arc::new(Tended {
                 closing,
                 tasks: Mutex::new(vec![beating, probing]),
             }),
@@ -107,8 +107,8 @@ impl Store {
     /// Ends: what was handed in is done, this process is taken out of the owners, the files are put in
     /// order. Every call after it fails.
     pub async fn close(&self) {
-        self._tended.closing.send_replace(true);
-        let tasks = std::mem::take(&mut *self._tended.tasks.lock());
+        self.tended.closing.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tended.tasks.lock());
         let inner = Arc::clone(&self.inner);
         let closing = self.inner.runtime.spawn(async move {
             for task in tasks {

@@ -20,7 +20,7 @@ use crate::store::Inner;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// A damaged database is checked ever more seldom, up to this.
-const CHECK_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+const CHECK_AT_MOST_EVERY: Duration = Duration::from_mins(1);
 
 /// What is written to see whether writing works: more than fits into what happens to be free.
 const PROBE_BYTES: usize = 64 << 10;

@@ -49,12 +49,12 @@ impl Store {
             limit: list_limit(limit),
             token,
         };
-        let taken = self
+        let mine = self
             .take(Shape::Many, claim, undo, |tx, claim| {
                 Box::pin(effects::claim(tx, claim))
             })
             .await?;
-        self.whole_effects(taken)
+        self.whole_effects(mine)
     }
 
     /// Tells how a sending ended. `false` = fenced off.
@@ -108,12 +108,12 @@ impl Store {
         let undo = Undo::Stranded {
             token: token.clone(),
         };
-        let taken = self
+        let mine = self
             .take(Shape::Many, (token, list_limit(limit)), undo, |tx, args| {
                 Box::pin(effects::stranded(tx, args))
             })
             .await?;
-        self.whole_effects(taken)
+        self.whole_effects(mine)
     }
 
     /// Cancels an effect that is not on its way; its state afterwards tells whether it was in time.
@@ -158,9 +158,8 @@ impl Store {
         })
     }
 
-    fn whole_effects(&self, taken: Vec<Kept>) -> Result<Vec<Effect>> {
-        taken
-            .into_iter()
+    fn whole_effects(&self, mine: Vec<Kept>) -> Result<Vec<Effect>> {
+        mine.into_iter()
             .map(|kept| self.whole_effect(kept))
             .collect()
     }

@@ -171,7 +171,7 @@ impl Store {
         let undo = Undo::Calls {
             token: token.clone(),
         };
-        let taken = self
+        let mine = self
             .take(
                 Shape::Many,
                 (token, crate::store::list_limit(limit)),
@@ -192,7 +192,7 @@ impl Store {
                 expires: kept.expires,
             })
         };
-        taken.into_iter().map(open).collect()
+        mine.into_iter().map(open).collect()
     }
 
     fn claimed(&self, outcome: Outcome) -> Result<Claimed> {

@@ -144,13 +144,12 @@ impl Store {
             token: token.clone(),
         };
         let due = Due { now, limit, token };
-        let taken = self
+        let mine = self
             .take(Shape::Many, due, undo, |tx, due| {
                 Box::pin(tickets::due(tx, due))
             })
             .await?;
-        taken
-            .into_iter()
+        mine.into_iter()
             .map(|kept| self.whole_ticket(kept))
             .collect()
     }

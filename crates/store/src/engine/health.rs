@@ -136,7 +136,7 @@ pub(crate) fn judge(error: &sqlx::Error) -> Trouble {
 
 /// The codes are those of `sqlite3.h`; the low byte is the primary one.
 fn sqlite(code: i64, message: &str) -> Trouble {
-    const IOERR_SHMSIZE: i64 = 10 | (19 << 8);
+    const IOERR_SHMSIZE: i64 = 0x130a;
     let error = match (code, code & 0xff) {
         (_, 13) => {
             Error::Full("the disk, or the size that the database may have, is used up".to_owned())
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn codes_are_told_in_the_stores_words() {
         assert!(matches!(sqlite(13, "x").error, Error::Full(_)));
-        assert!(matches!(sqlite(10 | (19 << 8), "x").error, Error::Full(_)));
+        assert!(matches!(sqlite(0x130a, "x").error, Error::Full(_)));
         assert!(matches!(
             sqlite(8 | (1 << 8), "x").error,
             Error::Unavailable(_)

@@ -15,7 +15,7 @@ pub(crate) fn known() -> i64 {
 
 /// Brings the schema up to date, in the transaction that `tx` is in. On PostgreSQL the caller holds a
 /// lock that keeps other processes from doing the same.
-pub(crate) async fn migrate(tx: &mut Tx, _: &()) -> Result<i64> {
+pub(crate) async fn migrate(tx: &mut Tx, (): &()) -> Result<i64> {
     tx.execute(
         "CREATE TABLE IF NOT EXISTS holdfast_schema (version BIGINT NOT NULL)",
         args![],

@@ -61,7 +61,7 @@ impl Watch {
 }
 
 /// Raises this process's counter, puts its row back where it was taken out, and reads all counters.
-pub(crate) async fn beat(tx: &mut Tx, _: &()) -> Result<Vec<(String, i64)>> {
+pub(crate) async fn beat(tx: &mut Tx, (): &()) -> Result<Vec<(String, i64)>> {
     let me = tx.owner.to_string();
     tx.execute(
         "INSERT INTO owners (id, beat) VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET beat = owners.beat + 1",
@@ -87,7 +87,7 @@ pub(crate) async fn bury(tx: &mut Tx, dead: &Vec<(String, i64)>) -> Result<()> {
 }
 
 /// Takes this process out.
-pub(crate) async fn leave(tx: &mut Tx, _: &()) -> Result<()> {
+pub(crate) async fn leave(tx: &mut Tx, (): &()) -> Result<()> {
     let me = tx.owner.to_string();
     tx.execute("DELETE FROM owners WHERE id = $1", args![me])
         .await?;
@@ -95,7 +95,7 @@ pub(crate) async fn leave(tx: &mut Tx, _: &()) -> Result<()> {
 }
 
 /// The only process that may have this database: all others are dead.
-pub(crate) async fn alone(tx: &mut Tx, _: &()) -> Result<()> {
+pub(crate) async fn alone(tx: &mut Tx, (): &()) -> Result<()> {
     let me = tx.owner.to_string();
     tx.execute("DELETE FROM owners WHERE id <> $1", args![me])
         .await?;

@@ -151,7 +151,7 @@ pub(crate) async fn claim(tx: &mut Tx, claim: &Claiming) -> Result<Vec<Kept>> {
             args![claim.now, claim.limit],
         )
         .await?;
-    let mut taken = Vec::with_capacity(rows.len());
+    let mut mine = Vec::with_capacity(rows.len());
     for mut row in rows {
         let (id, me) = (row.text()?, tx.owner.to_string());
         let row = tx
@@ -163,9 +163,9 @@ pub(crate) async fn claim(tx: &mut Tx, claim: &Claiming) -> Result<Vec<Kept>> {
                 args![id, me, &claim.token, claim.now],
             )
             .await?;
-        taken.extend(row.map(read).transpose()?);
+        mine.extend(row.map(read).transpose()?);
     }
-    Ok(taken)
+    Ok(mine)
 }
 
 /// Effects whose sender died, taken over under a token.
@@ -177,7 +177,7 @@ pub(crate) async fn stranded(tx: &mut Tx, args: &(String, usize)) -> Result<Vec<
             args![*limit],
         )
         .await?;
-    let mut taken = Vec::with_capacity(rows.len());
+    let mut mine = Vec::with_capacity(rows.len());
     for mut row in rows {
         let (id, me) = (row.text()?, tx.owner.to_string());
         let row = tx
@@ -189,9 +189,9 @@ pub(crate) async fn stranded(tx: &mut Tx, args: &(String, usize)) -> Result<Vec<
                 args![id, me, token],
             )
             .await?;
-        taken.extend(row.map(read).transpose()?);
+        mine.extend(row.map(read).transpose()?);
     }
-    Ok(taken)
+    Ok(mine)
 }
 
 #[derive(Debug)]

@@ -373,7 +373,7 @@ pub(crate) async fn abandoned(tx: &mut Tx, args: &(String, usize)) -> Result<Vec
             args![*limit],
         )
         .await?;
-    let mut taken = Vec::with_capacity(rows.len());
+    let mut mine = Vec::with_capacity(rows.len());
     for mut row in rows {
         let id = KeyId {
             scope: row.text()?,
@@ -394,9 +394,9 @@ pub(crate) async fn abandoned(tx: &mut Tx, args: &(String, usize)) -> Result<Vec
         if let Some(ticket) = &kept.ticket {
             tickets::retry_goes_on(tx, ticket).await?;
         }
-        taken.push(kept);
+        mine.push(kept);
     }
-    Ok(taken)
+    Ok(mine)
 }
 
 pub(crate) async fn get(tx: &mut Tx, id: &KeyId) -> Result<Option<Kept>> {

@@ -459,7 +459,7 @@ pub(crate) async fn due(tx: &mut Tx, due: &Due) -> Result<Vec<Kept>> {
             args![due.now, due.limit],
         )
         .await?;
-    let mut taken = Vec::with_capacity(rows.len());
+    let mut mine = Vec::with_capacity(rows.len());
     for mut row in rows {
         let (id, me) = (row.text()?, tx.owner.to_string());
         let row = tx
@@ -472,7 +472,7 @@ pub(crate) async fn due(tx: &mut Tx, due: &Due) -> Result<Vec<Kept>> {
                 args![id, me, &due.token],
             )
             .await?;
-        taken.extend(row.map(read).transpose()?);
+        mine.extend(row.map(read).transpose()?);
     }
-    Ok(taken)
+    Ok(mine)
 }
