@@ -53,9 +53,7 @@ struct Decide {
 /// Asks. The same question under the same key is asked once.
 pub(crate) async fn ask(shared: &Shared, request: &Request) -> Answer {
     let new = read(shared, request)?;
-    if let Some(run) = &new.run {
-        shared.store.touch_run(&new.scope, run, new.now).await?;
-    }
+    let run = new.run.clone();
     let (approval, is_known) = match shared.store.ask_approval(new).await? {
         Asked::Fresh(approval) => (approval, false),
         Asked::Known(approval) => (approval, true),
@@ -64,6 +62,16 @@ pub(crate) async fn ask(shared: &Shared, request: &Request) -> Answer {
             return Err(Fault::new(Code::KeyReused, message));
         }
     };
+    if let Some(run) = run {
+        // The question is asked already: a sign of life that gets lost must not make it be asked twice.
+        let touched = shared
+            .store
+            .touch_run(&approval.scope, &run, shared.now())
+            .await;
+        if let Err(error) = touched {
+            tracing::warn!(%error, "a sign of life got lost");
+        }
+    }
     let status = if is_known {
         StatusCode::OK
     } else {

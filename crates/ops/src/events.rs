@@ -162,15 +162,12 @@ impl Writer {
             .shared
             .store
             .events(self.after, self.scope.as_deref(), PAGE);
-        let events = match read.await {
-            Ok(events) => events,
-            Err(_) => {
-                // The client comes back by itself, and is then told by status what is wrong.
-                let _ = self
-                    .sender
-                    .try_send(Bytes::from_static(b": the store is unavailable\n\n"));
-                return Err(Over);
-            }
+        let Ok(events) = read.await else {
+            // The client comes back by itself, and is then told by status what is wrong.
+            let _ = self
+                .sender
+                .try_send(Bytes::from_static(b": the store is unavailable\n\n"));
+            return Err(Over);
         };
         if let Some(last) = events.last() {
             self.after = last.seq;

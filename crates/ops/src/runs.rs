@@ -178,7 +178,7 @@ pub(crate) async fn show(shared: &Shared, request: &Request, id: &str) -> Answer
     json(StatusCode::OK, &timeline::whole(&parts, MAX_LIST))
 }
 
-/// A sign of life. An orphan stays one until somebody decides its ticket.
+/// A sign of life. An orphan whose deadline has not passed is none any more by it.
 pub(crate) async fn heartbeat(shared: &Shared, request: &Request, id: &str) -> Answer {
     let run = find(shared, request, id).await?;
     refuse_ended(&run)?;

@@ -39,7 +39,7 @@ pub(crate) async fn watch(shared: &Shared) {
     let mut trouble = Trouble::default();
     while pause(&mut drain, shared.terms().check_every).await {
         trouble.told(
-            check(shared).await.err(),
+            check(shared).await.err().as_ref(),
             "the watch over runs and approvals",
         );
     }
@@ -50,7 +50,10 @@ pub(crate) async fn forget(shared: &Shared) {
     let mut drain = shared.drain.subscribe();
     let mut trouble = Trouble::default();
     while pause(&mut drain, shared.terms().expire_every).await {
-        trouble.told(expire(shared).await.err(), "forgetting what is over");
+        trouble.told(
+            expire(shared).await.err().as_ref(),
+            "forgetting what is over",
+        );
     }
 }
 
@@ -68,8 +71,8 @@ async fn pause(drain: &mut watch::Receiver<bool>, length: Duration) -> bool {
 struct Trouble(bool);
 
 impl Trouble {
-    fn told(&mut self, error: Option<Error>, what: &str) {
-        match (self.0, &error) {
+    fn told(&mut self, error: Option<&Error>, what: &str) {
+        match (self.0, error) {
             (false, Some(error)) => tracing::warn!(%error, "{what} does not work"),
             (true, None) => tracing::info!("{what} works again"),
             (true, Some(_)) | (false, None) => {}

@@ -1,14 +1,15 @@
 //! `/v1/runs/{run}/steps/{step}`: checkpoints that any orchestrator can use.
 //!
 //! Begin says go on, wait, or here is the result of the first time. What an end is worth is decided by
-//! the fence that the beginning gave; see [`holdfast_core::run`].
+//! the fence that the beginning gave; see [`holdfast_core::run`]. The store answers the same end twice
+//! alike, so that a lost answer can be asked for again.
 
 use std::time::Duration;
 
 use holdfast_api::{Answer, Request, json, not_found};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::run::moment::{moment, parse_span};
-use holdfast_core::run::{self, LONGEST_LEASE, SHORTEST_LEASE};
+use holdfast_core::run::{LONGEST_LEASE, SHORTEST_LEASE};
 use holdfast_core::time::Wall;
 use holdfast_store::{Begun, Step, StepState};
 use http::{HeaderValue, StatusCode, header};
@@ -198,6 +199,7 @@ async fn complete(
         let message = format!("the result has {bytes} bytes; the most is {limit}");
         return Err(Fault::new(Code::BodyTooLarge, message));
     }
+    begun(shared, place).await?;
     let kept = result.get().as_bytes().to_vec();
     let is_kept = shared
         .store
@@ -211,17 +213,20 @@ async fn complete(
         )
         .await?;
     if !is_kept {
-        let step = replaced(shared, place, fence, run::complete).await?;
-        if step.result.as_deref() != Some(result.get().as_bytes()) {
-            return Err(conflict(
-                "the step is done already, with another result, which stays",
-            ));
-        }
+        return Err(replaced(&begun(shared, place).await?, fence));
+    }
+    // Taken may also mean: taken before, from another worker with this fence. What is kept stays.
+    let after = begun(shared, place).await?;
+    if after.result.as_deref() != Some(result.get().as_bytes()) {
+        return Err(conflict(
+            "the step is done already, with another result, which stays",
+        ));
     }
     ended("done", fence)
 }
 
 async fn fail(shared: &Shared, place: &Place<'_>, fence: i64, error: &str) -> Answer {
+    begun(shared, place).await?;
     let is_kept = shared
         .store
         .fail_step(
@@ -234,7 +239,7 @@ async fn fail(shared: &Shared, place: &Place<'_>, fence: i64, error: &str) -> An
         )
         .await?;
     if !is_kept {
-        replaced(shared, place, fence, run::fail).await?;
+        return Err(replaced(&begun(shared, place).await?, fence));
     }
     ended("failed", fence)
 }
@@ -248,38 +253,30 @@ fn ended(state: &'static str, fence: i64) -> Answer {
     json(StatusCode::OK, &ended)
 }
 
-/// Why an end was not taken; the step, if it had ended so before under this fence.
-async fn replaced(
-    shared: &Shared,
-    place: &Place<'_>,
-    fence: i64,
-    decide: fn(Option<run::Step>, i64) -> run::End,
-) -> Result<Step, Fault> {
+/// The step as it stands: nothing is ended that was not begun, and nothing is made by trying.
+async fn begun(shared: &Shared, place: &Place<'_>) -> Result<Step, Fault> {
     let found = shared
         .store
         .step(place.scope, &place.run, &place.step)
         .await?;
-    let kept = found.as_ref().map(|step| run::Step {
-        state: match step.state {
-            StepState::Running => run::State::Running,
-            StepState::Done => run::State::Done,
-            StepState::Failed => run::State::Failed,
-        },
-        fence: step.fence,
-        until: step.until,
-    });
-    match (decide(kept, fence), found) {
-        (_, None) => Err(not_found("step", &place.step)),
-        (run::End::Known, Some(step)) => Ok(step),
-        (_, Some(step)) if step.fence == fence => Err(conflict(format!(
-            "the step has ended: it is {}",
-            step.state
-        ))),
-        (_, Some(step)) => Err(conflict(format!(
-            "the fence {fence} is over: the step was begun again, and is {}",
-            step.state
-        ))),
+    found.ok_or_else(|| not_found("step", &place.step))
+}
+
+/// Why an end was not taken.
+fn replaced(step: &Step, fence: i64) -> Fault {
+    let state = step.state;
+    if step.fence == fence {
+        return conflict(format!("the step has ended: it is {state}"));
     }
+    if fence > step.fence {
+        let last = step.fence;
+        return conflict(format!(
+            "nobody was given the fence {fence}; the last one is {last}"
+        ));
+    }
+    conflict(format!(
+        "the fence {fence} is over: the step was begun again, and is {state}"
+    ))
 }
 
 /// A step's result as it was written.

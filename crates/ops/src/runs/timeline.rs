@@ -52,7 +52,7 @@ pub(crate) fn run(run: &Run) -> Value {
     })
 }
 
-/// A run with everything. A list of `most` entries may have been cut.
+/// A run with everything. A list of `most` entries may have been cut; steps never are.
 pub(crate) fn whole(parts: &Parts, most: usize) -> Value {
     let steps = parts.steps.iter();
     let done: Vec<&str> = steps
@@ -60,7 +60,6 @@ pub(crate) fn whole(parts: &Parts, most: usize) -> Value {
         .map(|step| step.step.as_str())
         .collect();
     let lengths = [
-        parts.steps.len(),
         parts.exchanges.len(),
         parts.effects.len(),
         parts.tickets.len(),
