@@ -12,8 +12,8 @@ use holdfast_core::idempotency::{Afterwards, afterwards};
 use holdfast_core::review::retries::{Pace, Retries, Waiting};
 use holdfast_core::time::Wall;
 use holdfast_store::{
-    Approval, Decided, Decision, Error, KeptRequest, Retried, RetryPolicy, Ticket, TicketFilter,
-    TicketState,
+    Approval, Decided, Decision, Error, KeptRequest, Retention, Retried, RetryPolicy, Ticket,
+    TicketFilter, TicketState,
 };
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
@@ -68,13 +68,15 @@ impl Review {
             tokio::select! {
                 () = drained(&mut drain) => break,
                 _ = ticks.tick() => {
-                    self.decide_late_approvals().await;
-                    since += LOOK;
-                    uncleared += LOOK;
-                    if uncleared >= CLEAR {
-                        uncleared = Duration::ZERO;
-                        self.clear().await;
+                    if let Some(retention) = &self.inner.terms.retention {
+                        self.decide_late_approvals().await;
+                        uncleared += LOOK;
+                        if uncleared >= CLEAR {
+                            uncleared = Duration::ZERO;
+                            self.clear(retention).await;
+                        }
                     }
+                    since += LOOK;
                     let news = events.has_changed().unwrap_or(false);
                     if since >= interval || news {
                         events.mark_unchanged();
@@ -94,10 +96,7 @@ impl Review {
     }
 
     /// Expires what nobody decided in time, and forgets what is over for long.
-    async fn clear(&self) {
-        let Some(retention) = &self.inner.terms.retention else {
-            return;
-        };
+    async fn clear(&self, retention: &Retention) {
         let store = &self.inner.store;
         loop {
             match store.expire(self.now(), retention, CLEARED).await {

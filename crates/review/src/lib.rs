@@ -14,7 +14,6 @@ mod decide;
 mod openapi;
 mod service;
 mod shown;
-mod span;
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,8 +44,8 @@ pub struct Terms {
     pub retry_cap: Duration,
     /// Automatic retries at once, over all routes.
     pub retry_parallel: usize,
-    /// Expires tickets that nobody decided in time and forgets what is over for so long; `None` =
-    /// somebody else does it.
+    /// The upkeep is done here too: approvals get their default at the deadline, tickets that nobody
+    /// decided expire, what is over for so long is forgotten. `None` = somebody else does it.
     pub retention: Option<Retention>,
 }
 

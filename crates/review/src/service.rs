@@ -5,13 +5,14 @@ use std::time::Duration;
 use holdfast_api::{Answer, Answering, Caller, Request, Service, json};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::review::Standing;
+use holdfast_core::run::moment::parse_span;
 use holdfast_core::time::Wall;
 use holdfast_store::{Ticket, TicketClaim, TicketFilter, TicketKind, TicketState};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::body::{self, signature};
-use crate::{LONGEST_CLAIM, Review, shown, span};
+use crate::{LONGEST_CLAIM, Review, shown};
 
 /// The most tickets of one list, and how many there are where the caller does not say.
 const MOST: usize = 500;
@@ -198,9 +199,10 @@ impl Review {
             return Ok(self.inner.terms.claim);
         };
         let longest = LONGEST_CLAIM.as_secs() / 3600;
-        span::parse(text)
-            .filter(|span| (Duration::from_secs(1)..=LONGEST_CLAIM).contains(span))
-            .ok_or_else(|| invalid(format!("`for` is a time from `1s` to `{longest}h`")))
+        let bounded = || invalid(format!("`for` is a time from `1s` to `{longest}h`"));
+        let span = parse_span(text).map_err(|_| bounded())?;
+        let fits = (Duration::from_secs(1)..=LONGEST_CLAIM).contains(&span);
+        fits.then_some(span).ok_or_else(bounded)
     }
 
     /// A claim ends with its ticket, and with an approval's deadline: a claim must not hold back the

@@ -273,11 +273,11 @@ async fn a_late_approval_gets_its_default_or_ends_without_a_choice() {
         .await;
     let mut quiet = Quiet::run((stage.clone(), runtime));
     let mut events = stage.store.event_signal();
-    let state = async |ticket: &str| stage.store.ticket(ticket).await.unwrap().unwrap().state;
-    assert_eq!(state(&with).await, TicketState::Claimed);
+    let where_is = async |ticket: &str| stage.store.ticket(ticket).await.unwrap().unwrap().state;
+    assert_eq!(where_is(&with).await, TicketState::Claimed);
     stage.turn(Duration::from_mins(1));
-    while state(&with).await != TicketState::Resolved
-        || state(&without).await != TicketState::Resolved
+    while where_is(&with).await != TicketState::Resolved
+        || where_is(&without).await != TicketState::Resolved
     {
         events.changed().await.unwrap();
     }
@@ -293,7 +293,7 @@ async fn a_late_approval_gets_its_default_or_ends_without_a_choice() {
         (approval.state, approval.choice),
         (ApprovalState::Expired, None)
     );
-    assert_eq!(state(&open).await, TicketState::Open);
+    assert_eq!(where_is(&open).await, TicketState::Open);
 }
 
 #[tokio::test(start_paused = true)]
