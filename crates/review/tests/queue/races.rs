@@ -120,9 +120,9 @@ async fn a_claim_holds_until_its_end_and_is_worth_nothing_afterwards() {
         .post(&one, &id, "claim", json!({"fence": fence, "for": "60s"}))
         .await;
     assert_eq!((status, &renewed["by"]), (200, &json!("one")), "{renewed}");
-    assert_eq!(renewed["until"], (stage.wall() + Duration::from_secs(60)).0);
+    assert_eq!(renewed["until"], (stage.wall() + Duration::from_mins(1)).0);
 
-    stage.turn(Duration::from_secs(60));
+    stage.turn(Duration::from_mins(1));
     let (_, shown) = stage.get(&one, &format!("/v1/tickets/{id}")).await;
     assert_eq!(
         (&shown["state"], &shown["claimed_by"]),

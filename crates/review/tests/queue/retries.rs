@@ -113,8 +113,8 @@ impl Drop for Quiet {
 }
 
 impl Quiet {
-    /// A stage as `prepare` leaves it, then the queue's own task.
-    async fn new(terms: Terms) -> (Arc<Stage>, Runtime) {
+    /// A stage to be prepared before the queue's own task runs.
+    async fn stage(terms: Terms) -> (Arc<Stage>, Runtime) {
         let runtime = Runtime::new().unwrap();
         let stage = Stage::on(runtime.handle().clone(), terms, None).await;
         (Arc::new(stage), runtime)
@@ -162,7 +162,7 @@ fn prompts(stage: &Stage) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn calls_are_asked_again_slowly_oldest_first_one_at_a_time_on_a_route() {
-    let (stage, runtime) = Quiet::new(terms()).await;
+    let (stage, runtime) = Quiet::stage(terms()).await;
     for (at, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
         stage.failed_call(key, RetryPolicy::WhenHealthy).await;
         stage.turn(Duration::from_secs(at as u64 + 1));
@@ -190,7 +190,7 @@ async fn calls_are_asked_again_slowly_oldest_first_one_at_a_time_on_a_route() {
 
 #[tokio::test(start_paused = true)]
 async fn a_route_that_is_down_is_left_alone_and_the_others_are_not() {
-    let (stage, runtime) = Quiet::new(terms()).await;
+    let (stage, runtime) = Quiet::stage(terms()).await;
     stage.vendors.down.lock().insert("down".to_owned());
     let waiting = NewTicket {
         policy: RetryPolicy::WhenHealthy,
@@ -221,7 +221,7 @@ async fn a_route_that_is_down_is_left_alone_and_the_others_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_failure_the_route_and_the_ticket_wait_longer() {
-    let (stage, runtime) = Quiet::new(terms()).await;
+    let (stage, runtime) = Quiet::stage(terms()).await;
     stage.vendors.fail();
     let first = stage.failed_call("a", RetryPolicy::WhenHealthy).await;
     stage.turn(Duration::from_secs(1));
@@ -249,7 +249,7 @@ async fn after_a_failure_the_route_and_the_ticket_wait_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn at_the_end_a_call_under_way_is_finished_and_stored() {
-    let (stage, runtime) = Quiet::new(terms()).await;
+    let (stage, runtime) = Quiet::stage(terms()).await;
     stage.vendors.hold();
     stage.failed_call("a", RetryPolicy::WhenHealthy).await;
     let mut quiet = Quiet::run((stage.clone(), runtime));
@@ -262,7 +262,7 @@ async fn at_the_end_a_call_under_way_is_finished_and_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_approval_gets_its_default_or_ends_without_a_choice() {
-    let (stage, runtime) = Quiet::new(terms()).await;
+    let (stage, runtime) = Quiet::stage(terms()).await;
     let minute = Some(Duration::from_mins(1));
     let with = question(&stage, "with", minute, Some("no")).await;
     let without = question(&stage, "without", minute, None).await;
@@ -298,7 +298,7 @@ async fn a_late_approval_gets_its_default_or_ends_without_a_choice() {
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_decides_expires() {
-    let (stage, runtime) = Quiet::new(terms()).await;
+    let (stage, runtime) = Quiet::stage(terms()).await;
     let id = stage.failed_call("k1", RetryPolicy::Never).await;
     stage.turn(crate::stage::WEEK);
     let mut quiet = Quiet::run((stage.clone(), runtime));
@@ -312,4 +312,39 @@ async fn what_nobody_decides_expires() {
         .await;
     assert_eq!(status, 409);
     assert!(fault["message"].as_str().unwrap().ends_with("has expired"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_with_a_long_queue_does_not_hold_up_the_others() {
+    let terms = Terms {
+        retry_parallel: 2,
+        ..terms()
+    };
+    let (stage, runtime) = Quiet::stage(terms).await;
+    stage.vendors.down.lock().insert("down".to_owned());
+    let mut down = Vec::new();
+    for at in 0..40 {
+        for route in ["busy", "down"] {
+            let ticket = NewTicket {
+                policy: RetryPolicy::WhenHealthy,
+                key: None,
+                ..stage.ticket(&format!("{route}{at}"), route, false)
+            };
+            let id = stage.store.open_ticket(ticket).await.unwrap();
+            if route == "down" {
+                down.push(id);
+            }
+        }
+        stage.turn(Duration::from_millis(1));
+    }
+    stage.failed_call("last", RetryPolicy::WhenHealthy).await;
+    let mut quiet = Quiet::run((stage.clone(), runtime));
+    quiet.asked(3).await;
+    assert_eq!(prompts(&stage)[..2], ["busy0", "last"]);
+    assert_eq!(prompts(&stage)[2], "busy1");
+    quiet.end().await;
+    for id in down {
+        let ticket = stage.store.ticket(&id).await.unwrap().unwrap();
+        assert_eq!(ticket.state, TicketState::Open, "people can have it");
+    }
 }
