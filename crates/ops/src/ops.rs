@@ -66,6 +66,17 @@ impl Ops {
         upkeep::expire(&self.shared).await
     }
 
+    /// How many streams of events are open; for metrics.
+    pub fn streams(&self) -> usize {
+        self.shared.open_streams()
+    }
+
+    /// Each method and path template that is answered here.
+    pub fn routes() -> impl Iterator<Item = (String, String)> {
+        let routes = routes::ROUTES.iter();
+        routes.map(|(method, path, _)| (method.to_string(), (*path).to_owned()))
+    }
+
     /// The whole `OpenAPI` document.
     pub fn document(&self) -> &Value {
         &self.shared.document

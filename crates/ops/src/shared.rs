@@ -50,6 +50,13 @@ impl Shared {
         *self.terms.write() = Arc::new(terms);
     }
 
+    /// How many streams of events are being written.
+    pub(crate) fn open_streams(&self) -> usize {
+        let mut streams = self.streams.lock();
+        while streams.try_join_next().is_some() {}
+        streams.len()
+    }
+
     /// Why nothing new is begun any more.
     pub(crate) fn going_down() -> Fault {
         Fault::new(Code::Draining, "the gateway is going down")

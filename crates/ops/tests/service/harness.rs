@@ -110,6 +110,10 @@ pub(crate) fn put(path: &str, body: &str) -> Asked {
 }
 
 impl Asked {
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
+    }
+
     pub(crate) fn by(mut self, scope: &str) -> Self {
         scope.clone_into(&mut self.request.caller.scope);
         self
@@ -174,6 +178,18 @@ impl Bench {
         }
     }
 
+    /// The response without reading its body.
+    pub(crate) async fn ops_head(&self, asked: Asked) -> http::Response<Body> {
+        self.ops.handle(&asked.request).unwrap().await.unwrap()
+    }
+
+    /// Waits until no stream of events is being written.
+    pub(crate) async fn settled(&self) {
+        while self.ops.streams() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// A stream of events.
     pub(crate) async fn stream(&self, asked: Asked) -> Stream {
         let answering = self.ops.handle(&asked.request).unwrap();
@@ -181,6 +197,11 @@ impl Bench {
             body: answering.await.unwrap().into_body(),
             buffer: String::new(),
         }
+    }
+
+    /// The same bench with another service on its store; the first one's tasks go on.
+    pub(crate) fn with(self, ops: Arc<Ops>) -> Self {
+        Self { ops, ..self }
     }
 
     /// Says that the gateway goes down, and waits until all tasks have ended.

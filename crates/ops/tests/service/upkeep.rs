@@ -1,1 +1,165 @@
-//! Soon.
+//! Orphans are found once, signs of life keep runs, and what is over is forgotten.
+
+use std::sync::Arc;
+
+use holdfast_core::time::Wall;
+use holdfast_ops::{Checked, Ops, Terms};
+use holdfast_store::{TicketFilter, TicketKind};
+use serde_json::json;
+
+use crate::harness::{Bench, get, open, post, put};
+
+async fn orphans(bench: &Bench) -> usize {
+    bench.ops.check().await.unwrap().orphans
+}
+
+async fn run_tickets(bench: &Bench) -> Vec<holdfast_store::Ticket> {
+    let filter = TicketFilter {
+        kind: Some(TicketKind::Run),
+        ..TicketFilter::default()
+    };
+    bench.store.tickets(&filter).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_past_its_deadline_is_an_orphan_once() {
+    let bench = open().await;
+    let declared = r#"{"id":"nightly","expect":["a","b"],"deadline":"10m"}"#;
+    bench.ok(post("/v1/runs", declared)).await;
+    bench
+        .ok(put("/v1/runs/nightly/steps/a", r#"{"do":"begin"}"#))
+        .await;
+    bench
+        .ok(put(
+            "/v1/runs/nightly/steps/a",
+            r#"{"do":"complete","fence":1}"#,
+        ))
+        .await;
+    bench.pass(599);
+    assert_eq!(orphans(&bench).await, 0);
+    bench.pass(1);
+    assert_eq!(orphans(&bench).await, 1);
+    assert_eq!(orphans(&bench).await, 0);
+    let run = bench.ok(get("/v1/runs/nightly")).await;
+    assert_eq!(run["state"], "orphaned");
+    let tickets = run_tickets(&bench).await;
+    assert_eq!(tickets.len(), 1);
+    assert_eq!(run["ticket"], tickets[0].id.as_str());
+    assert_eq!(tickets[0].subject, "alice/nightly");
+    assert_eq!(tickets[0].facts["missing"], json!(["b"]));
+    assert_eq!(tickets[0].facts["done"], json!(["a"]));
+    let title = &tickets[0].title;
+    assert_eq!(
+        title,
+        "the run `nightly` was to end by 2026-11-24T02:30:38.000Z"
+    );
+    let kinds = bench.events().await;
+    let orphaned = kinds.iter().filter(|kind| *kind == "run.orphaned");
+    assert_eq!(orphaned.count(), 1, "{kinds:?}");
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signs_of_life_keep_a_run_and_bring_it_back() {
+    let bench = open().await;
+    bench
+        .ok(post("/v1/runs", r#"{"id":"r","heartbeat":"1m"}"#))
+        .await;
+    for _ in 0..3 {
+        bench.pass(59);
+        assert_eq!(orphans(&bench).await, 0);
+        bench.ok(post("/v1/runs/r/heartbeat", "")).await;
+    }
+    bench.pass(59);
+    // A step is one as well.
+    bench
+        .ok(put("/v1/runs/r/steps/s", r#"{"do":"begin"}"#))
+        .await;
+    bench.pass(59);
+    assert_eq!(orphans(&bench).await, 0);
+    bench.pass(31);
+    assert_eq!(orphans(&bench).await, 1);
+    let tickets = run_tickets(&bench).await;
+    assert_eq!(tickets[0].title, "the run `r` has been silent for 90s");
+    assert_eq!(tickets[0].facts["running"], json!(["s"]));
+    let run = bench.ok(post("/v1/runs/r/heartbeat", "")).await;
+    assert_eq!(run["state"], "open", "it was only slow");
+    bench.pass(60);
+    assert_eq!(orphans(&bench).await, 1, "and it can go quiet again");
+    assert_eq!(run_tickets(&bench).await.len(), 2);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_or_undeclared_run_is_no_orphan() {
+    let bench = open().await;
+    bench
+        .ok(post("/v1/runs", r#"{"id":"ended","deadline":"1m"}"#))
+        .await;
+    bench
+        .ok(post("/v1/runs/ended/end", r#"{"state":"failed"}"#))
+        .await;
+    bench
+        .ok(put("/v1/runs/seen/steps/s", r#"{"do":"begin"}"#))
+        .await;
+    bench.pass(1_000_000);
+    assert_eq!(orphans(&bench).await, 0);
+    bench.down().await;
+}
+
+/// As two replicas on one database: both look at the same moment, many times.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_watches_make_one_orphan() {
+    let bench = open().await;
+    let now = bench.now();
+    let clock = Arc::new(move || Wall(now.0 + 3_600_000));
+    let replicas: Vec<Arc<Ops>> = (0..4)
+        .map(|_| {
+            Ops::new(
+                bench.store.clone(),
+                Vec::new(),
+                Terms::default(),
+                clock.clone(),
+            )
+        })
+        .collect();
+    for place in 0..30 {
+        let body = format!(r#"{{"id":"run {place}","deadline":"1m"}}"#);
+        bench.ok(post("/v1/runs", &body)).await;
+        let body = r#"{"question":"?","deadline":"1m","default":"reject"}"#;
+        bench.send(post("/v1/approvals", body)).await;
+    }
+    let looks: Vec<_> = replicas
+        .into_iter()
+        .map(|ops| tokio::spawn(async move { ops.check().await.unwrap() }))
+        .collect();
+    let mut all = Checked::default();
+    for look in looks {
+        let checked = look.await.unwrap();
+        all.orphans += checked.orphans;
+        all.approvals += checked.approvals;
+    }
+    assert_eq!((all.orphans, all.approvals), (30, 30));
+    assert_eq!(run_tickets(&bench).await.len(), 30);
+    let kinds = bench.events().await;
+    let count = |wanted: &str| kinds.iter().filter(|kind| *kind == wanted).count();
+    assert_eq!(count("run.orphaned"), 30);
+    assert_eq!(count("approval.decided"), 30);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_is_forgotten() {
+    let bench = open().await;
+    bench.ok(post("/v1/runs", r#"{"id":"old"}"#)).await;
+    bench
+        .ok(post("/v1/runs/old/end", r#"{"state":"done"}"#))
+        .await;
+    assert_eq!(bench.ops.expire().await.unwrap(), 0);
+    bench.pass(91 * 24 * 3600);
+    assert!(bench.ops.expire().await.unwrap() >= 2);
+    assert_eq!(bench.ok(get("/v1/runs")).await["runs"], json!([]));
+    assert!(bench.events().await.is_empty());
+    assert_eq!(bench.ops.expire().await.unwrap(), 0);
+    bench.down().await;
+}
