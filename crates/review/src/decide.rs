@@ -214,7 +214,7 @@ fn booked(case: &Case<'_>, kept: &KeptRequest, made: &Made, now: i64) -> BookedE
     let json = json!({
         "id": made.answer.exchange,
         "at": now / 1000,
-        "caller": ticket.scope,
+        "caller": Some(&ticket.scope).filter(|scope| !scope.is_empty()),
         "run": ticket.run,
         "step": ticket.step,
         "route": kept.route,
