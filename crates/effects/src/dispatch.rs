@@ -273,3 +273,6 @@ fn words(sent: &Sent) -> String {
         Sent::Answered { status, .. } => format!("the target answered {status}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

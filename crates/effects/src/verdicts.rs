@@ -68,3 +68,35 @@ async fn sought(
         tokio::time::sleep(BETWEEN).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Knows its exchange from the given look on.
+    struct Late(Arc<AtomicUsize>, usize);
+
+    impl Verdicts for Late {
+        fn verdict(&self, _scope: &str, _exchange: &str) -> Judging {
+            let is_known = self.0.fetch_add(1, Ordering::SeqCst) + 1 >= self.1;
+            Box::pin(async move { is_known.then(|| "whole".to_owned()) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_verdict_that_comes_late_is_waited_for_but_not_for_ever() {
+        let required = ["0190".to_owned()];
+        let looks = Arc::new(AtomicUsize::new(0));
+        let late = Late(looks.clone(), 3);
+        assert_eq!(require(&late, "", &required).await, Ok(()));
+        assert_eq!(looks.load(Ordering::SeqCst), 3);
+        let begun = Instant::now();
+        let never = Late(looks, usize::MAX);
+        let fault = require(&never, "", &required).await.unwrap_err();
+        assert_eq!(fault.status, 424);
+        assert!(begun.elapsed() < PATIENCE * 2);
+    }
+}

@@ -184,7 +184,7 @@ impl Post {
 /// Trusts this certificate, or none at all.
 pub(crate) fn client_config(trusted: Option<CertificateDer<'static>>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    for certificate in trusted {
+    if let Some(certificate) = trusted {
         roots.add(certificate).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
