@@ -1,4 +1,4 @@
-//! In place of everything that needs a store, where none is configured.
+//! In place of everything that needs a store, where there is none (yet).
 
 use holdfast_api::{Answering, Request, Service, json};
 use holdfast_core::fault::{Code, Fault};
@@ -7,19 +7,27 @@ use serde_json::Value;
 
 use crate::document::{Directory, Known, merged};
 
-/// Says that no store is configured, for each path that would need one.
+/// Says why there is no store, for each path that would need one.
 pub struct NoStore {
     directory: Directory,
     document: Value,
+    why: String,
 }
 
 impl NoStore {
     /// `documents`: of the services that would be mounted.
     pub fn new(documents: &[Value]) -> Self {
+        let why = "no store is configured: `store` in the configuration says where to keep what is promised";
+        Self::because(documents, why)
+    }
+
+    /// There is a store, and it can't be used: `why`, in words for callers.
+    pub fn because(documents: &[Value], why: impl Into<String>) -> Self {
         let document = merged(documents);
         Self {
             directory: Directory::new(&document),
             document,
+            why: why.into(),
         }
     }
 }
@@ -32,10 +40,7 @@ impl Service for NoStore {
             Known::Yes if request.method == Method::GET && request.path == "/v1/openapi.json" => {
                 json(StatusCode::OK, &self.document)
             }
-            Known::Yes => Err(Fault::new(
-                Code::StoreUnavailable,
-                "no store is configured: `store` in the configuration says where to keep what is promised",
-            )),
+            Known::Yes => Err(Fault::new(Code::StoreUnavailable, self.why.clone())),
         };
         Some(Box::pin(std::future::ready(answer)))
     }

@@ -224,5 +224,8 @@ async fn without_a_store_each_path_says_so() {
         Some(Ok(StatusCode::OK))
     );
     assert_eq!(answer(get("/v1/models")).await, None);
+    let away = NoStore::because(&[], "the store is away");
+    let answering = away.handle(get("/v1/runs").request()).unwrap();
+    assert_eq!(answering.await.unwrap_err().message, "the store is away");
     bench.down().await;
 }

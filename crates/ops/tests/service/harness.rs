@@ -51,6 +51,17 @@ pub(crate) async fn open() -> Bench {
 
 /// The watch and the forgetting do nothing by themselves here: tests call them.
 pub(crate) async fn open_with(terms: Terms) -> Bench {
+    let never = Duration::from_hours(1);
+    let terms = Terms {
+        check_every: never,
+        expire_every: never,
+        ..terms
+    };
+    open_working(terms).await
+}
+
+/// Everything works by itself.
+pub(crate) async fn open_working(terms: Terms) -> Bench {
     let place = tempfile::tempdir().unwrap();
     let options = Options::new(Place::Sqlite(place.path().join("holdfast.db")));
     let store = Store::open(options, Handle::current()).await.unwrap();
@@ -58,12 +69,6 @@ pub(crate) async fn open_with(terms: Terms) -> Bench {
     let clock: Clock = {
         let now = now.clone();
         Arc::new(move || Wall(now.load(Ordering::SeqCst)))
-    };
-    let never = Duration::from_hours(1);
-    let terms = Terms {
-        check_every: never,
-        expire_every: never,
-        ..terms
     };
     let ops = Ops::new(store.clone(), Vec::new(), terms, clock);
     let (drain, drained) = watch::channel(false);

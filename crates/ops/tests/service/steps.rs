@@ -282,7 +282,7 @@ async fn replay(bench: &Bench, run: u32, moves: &[Move]) {
                         assert_eq!(reply.json["fence"], fence, "{moves:?}");
                         assert_eq!(reply.json["state"], "begun", "{moves:?}");
                         fences[worker] = fence;
-                        let until = now + Duration::from_secs(60);
+                        let until = now + Duration::from_mins(1);
                         model = Some(Step {
                             state: State::Running,
                             fence,

@@ -1,13 +1,14 @@
 //! Orphans are found once, signs of life keep runs, and what is over is forgotten.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_core::time::Wall;
 use holdfast_ops::{Checked, Ops, Terms};
 use holdfast_store::{TicketFilter, TicketKind};
 use serde_json::json;
 
-use crate::harness::{Bench, get, open, post, put};
+use crate::harness::{Bench, get, open, open_working, post, put};
 
 async fn orphans(bench: &Bench) -> usize {
     bench.ops.check().await.unwrap().orphans
@@ -161,5 +162,39 @@ async fn what_is_over_is_forgotten() {
     assert_eq!(bench.ok(get("/v1/runs")).await["runs"], json!([]));
     assert!(bench.events().await.is_empty());
     assert_eq!(bench.ops.expire().await.unwrap(), 0);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watch_works_by_itself_until_the_gateway_goes_down() {
+    let soon = Duration::from_millis(1);
+    let bench = open_working(Terms {
+        check_every: soon,
+        expire_every: soon,
+        ..Terms::default()
+    })
+    .await;
+    bench
+        .ok(post("/v1/runs", r#"{"id":"quiet","deadline":"1m"}"#))
+        .await;
+    let mut stream = bench.stream(get("/v1/events?after=0")).await;
+    bench.pass(60);
+    let (_, event) = stream.event().await.unwrap();
+    assert_eq!(event["kind"], "ticket.opened");
+    let (_, event) = stream.event().await.unwrap();
+    assert_eq!(
+        (&event["kind"], &event["subject"]),
+        (&"run.orphaned".into(), &"quiet".into())
+    );
+    // Events of long ago go without being asked for.
+    bench.pass(8 * 24 * 3600);
+    while !bench
+        .events()
+        .await
+        .iter()
+        .all(|kind| kind == "ticket.expired")
+    {
+        tokio::task::yield_now().await;
+    }
     bench.down().await;
 }
