@@ -49,6 +49,8 @@ struct Desk {
     under_way: JoinSet<Ended>,
     /// The routes of the calls under way.
     asked: HashMap<task::Id, String>,
+    /// More tickets are open than one page: they are not looked through at every event.
+    is_long: bool,
 }
 
 impl Review {
@@ -78,7 +80,7 @@ impl Review {
                     }
                     since += LOOK;
                     let news = events.has_changed().unwrap_or(false);
-                    if since >= interval || news {
+                    if since >= interval || news && !desk.is_long {
                         events.mark_unchanged();
                         since = Duration::ZERO;
                         desk.begin_retries().await;
@@ -162,6 +164,7 @@ impl Desk {
             review,
             under_way: JoinSet::new(),
             asked: HashMap::new(),
+            is_long: false,
         }
     }
 
@@ -204,7 +207,7 @@ impl Desk {
 
     /// Whether a call may be begun at all. Taking tickets only to put them back would keep people from
     /// deciding them meanwhile, so a route that is down is not touched while it is the only one.
-    async fn is_worth_taking(&self, now: Wall) -> Result<bool, Error> {
+    async fn is_worth_taking(&mut self, now: Wall) -> Result<bool, Error> {
         let mut filter = TicketFilter {
             state: Some(TicketState::Open),
             limit: PAGE,
@@ -212,6 +215,7 @@ impl Desk {
         };
         for _ in 0..PAGES {
             let page = self.review.inner.store.tickets(&filter).await?;
+            self.is_long = page.len() == PAGE;
             let due: Vec<Ticket> = page
                 .iter()
                 .filter(|ticket| ticket.policy == RetryPolicy::WhenHealthy)
@@ -221,7 +225,7 @@ impl Desk {
             if !self.choose(&due).is_empty() {
                 return Ok(true);
             }
-            if page.len() < PAGE {
+            if !self.is_long {
                 return Ok(false);
             }
             filter.after = page.last().map(|ticket| ticket.id.clone());

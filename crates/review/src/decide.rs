@@ -2,7 +2,7 @@
 
 use holdfast_api::{Answer, Request, json};
 use holdfast_core::fault::{Code, Fault};
-use holdfast_core::review::{self, Deed, RUN_CHOICES, Refusal};
+use holdfast_core::review::{self, Deed, RUN_CHOICES, Refusal, Standing};
 use holdfast_store::{BookedExchange, Decided, Decision, KeptRequest, Ticket, TicketKind};
 use http::StatusCode;
 use serde_json::json;
@@ -66,7 +66,16 @@ impl Review {
                 });
                 json(StatusCode::OK, &answer)
             }
-            Decided::Conflict(_) => Err(self.too_late(&case.request.caller, id).await?),
+            Decided::Conflict(words) => {
+                let ticket = self.find(&case.request.caller, id).await?;
+                Err(match shown::standing(&ticket, case.fence, self.now()) {
+                    // It is not the ticket that stands in the way, but what it is about.
+                    Standing::Free | Standing::Mine => {
+                        Fault::new(Code::Conflict, format!("ticket `{id}`: {words}"))
+                    }
+                    other => self.conflict(&ticket, other),
+                })
+            }
             Decided::Missing => Err(holdfast_api::not_found("ticket", id)),
         }
     }

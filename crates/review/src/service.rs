@@ -218,7 +218,7 @@ impl Review {
         Ok(until)
     }
 
-    /// Why somebody else was faster, read anew.
+    /// Why it is too late, read anew.
     pub(crate) async fn too_late(&self, caller: &Caller, id: &str) -> Result<Fault, Fault> {
         let ticket = self.find(caller, id).await?;
         let standing = shown::standing(&ticket, None, self.now());

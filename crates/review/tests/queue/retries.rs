@@ -95,6 +95,35 @@ async fn who_hangs_up_does_not_lose_the_answer() {
     assert!(matches!(stage.repeat("k1").await, Claimed::Done(_)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_long_retry_keeps_its_claim() {
+    let (stage, runtime) = Quiet::stage(terms()).await;
+    stage.vendors.hold();
+    let id = stage.failed_call("k1", RetryPolicy::Never).await;
+    let asking = {
+        let (stage, id) = (stage.clone(), id.clone());
+        tokio::spawn(async move { stage.post(&caller("ann"), &id, "retry", json!({})).await })
+    };
+    stage.vendors.begun.acquire().await.unwrap().forget();
+    let fence = stage.store.ticket(&id).await.unwrap().unwrap().fence;
+    for _ in 0..3 {
+        stage.turn(Duration::from_mins(5));
+        tokio::time::sleep(Duration::from_mins(5)).await;
+    }
+    let mut events = stage.store.event_signal();
+    let until = stage.wall() + Duration::from_mins(5);
+    let ticket = async || stage.store.ticket(&id).await.unwrap().unwrap();
+    while ticket().await.claim_until.is_none_or(|end| end < until) {
+        events.changed().await.unwrap();
+    }
+    assert!(ticket().await.fence > fence);
+    let (status, fault) = stage.post(&reviewer("eve"), &id, "claim", json!({})).await;
+    assert_eq!(status, 409, "{fault}");
+    stage.vendors.permits.add_permits(1);
+    assert_eq!(asking.await.unwrap().0, 200);
+    runtime.shutdown_background();
+}
+
 /// A stage whose store works on real time, while the test's own time stands still between events.
 struct Quiet {
     stage: Arc<Stage>,
