@@ -16,6 +16,7 @@ pub mod join;
 pub mod judge;
 pub mod plan;
 pub mod policy;
+pub mod reliability;
 pub mod review;
 pub mod run;
 pub mod time;
