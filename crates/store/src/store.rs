@@ -192,6 +192,14 @@ impl Store {
         waiting.done().await
     }
 
+    /// What was taken and can't be opened is nobody's again.
+    pub(crate) fn or_give_back<T>(&self, opened: Result<T>, undo: Undo) -> Result<T> {
+        if opened.is_err() {
+            self.inner.undos.push(undo);
+        }
+        opened
+    }
+
     pub(crate) async fn read<A, T>(&self, args: A, run: Run<A, T>) -> Result<T>
     where
         A: Send + Sync + 'static,

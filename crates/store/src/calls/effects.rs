@@ -44,6 +44,7 @@ impl Store {
         let undo = Undo::Effects {
             token: token.clone(),
         };
+        let given_back = undo.clone();
         let claim = Claiming {
             now,
             limit: list_limit(limit),
@@ -54,7 +55,7 @@ impl Store {
                 Box::pin(effects::claim(tx, claim))
             })
             .await?;
-        self.whole_effects(mine)
+        self.or_give_back(self.whole_effects(mine), given_back)
     }
 
     /// Tells how a sending ended. `false` = fenced off.
@@ -108,12 +109,13 @@ impl Store {
         let undo = Undo::Stranded {
             token: token.clone(),
         };
+        let given_back = undo.clone();
         let mine = self
             .take(Shape::Many, (token, list_limit(limit)), undo, |tx, args| {
                 Box::pin(effects::stranded(tx, args))
             })
             .await?;
-        self.whole_effects(mine)
+        self.or_give_back(self.whole_effects(mine), given_back)
     }
 
     /// Cancels an effect that is not on its way; its state afterwards tells whether it was in time.

@@ -171,6 +171,7 @@ impl Store {
         let undo = Undo::Calls {
             token: token.clone(),
         };
+        let given_back = undo.clone();
         let mine = self
             .take(
                 Shape::Many,
@@ -192,7 +193,7 @@ impl Store {
                 expires: kept.expires,
             })
         };
-        mine.into_iter().map(open).collect()
+        self.or_give_back(mine.into_iter().map(open).collect(), given_back)
     }
 
     fn claimed(&self, outcome: Outcome) -> Result<Claimed> {

@@ -143,15 +143,15 @@ impl Store {
         let undo = Undo::Tickets {
             token: token.clone(),
         };
+        let given_back = undo.clone();
         let due = Due { now, limit, token };
         let mine = self
             .take(Shape::Many, due, undo, |tx, due| {
                 Box::pin(tickets::due(tx, due))
             })
             .await?;
-        mine.into_iter()
-            .map(|kept| self.whole_ticket(kept))
-            .collect()
+        let whole = mine.into_iter().map(|kept| self.whole_ticket(kept));
+        self.or_give_back(whole.collect(), given_back)
     }
 
     /// Tells how a retry ended, of `due_tickets` or of a person's claim. `false` = fenced off.

@@ -176,7 +176,9 @@ impl Sqlite {
     /// A connection of its own that reads for as long as it likes: for checks and copies.
     pub(crate) async fn patient(&self) -> Result<Tx> {
         let options = (*self.readers.connect_options()).clone();
+        // A copy writes to another file, which `query_only` would refuse.
         let conn = options
+            .pragma("query_only", "off")
             .connect()
             .await
             .map_err(|error| judge(&error).error)?;

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Home {
     pub(crate) place: Place,
     pub(crate) seal: Option<Seal>,
-    dir: Option<Arc<TempDir>>,
+    pub(crate) dir: Option<Arc<TempDir>>,
 }
 
 /// A process of its own: a store on its own runtime.
