@@ -35,7 +35,12 @@ pub(crate) fn step_name(text: &str) -> Result<String, Fault> {
 pub(crate) fn place(request: &Request) -> Result<(Option<String>, Option<String>), Fault> {
     let run = header(request, "holdfast-run")?.map(|text| run_name(&text));
     let step = header(request, "holdfast-step")?.map(|text| step_name(&text));
-    Ok((run.transpose()?, step.transpose()?))
+    let (run, step) = (run.transpose()?, step.transpose()?);
+    if step.is_some() && run.is_none() {
+        let message = "`Holdfast-Step` needs a `Holdfast-Run`";
+        return Err(Fault::new(Code::KeyInvalid, message));
+    }
+    Ok((run, step))
 }
 
 /// The key that the header or the body names.

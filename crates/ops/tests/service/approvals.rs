@@ -297,15 +297,13 @@ async fn malformed_questions_are_refused_and_store_nothing() {
         assert_eq!(code, expected, "{body:.100}: {message}");
     }
     for (header, value) in [
-        ("holdfast-run", "\u{7f}x"),
+        ("holdfast-run", ""),
+        ("holdfast-run", "tab\tin it"),
         ("holdfast-step", " "),
+        ("holdfast-step", "no run"),
         ("idempotency-key", "\"open"),
     ] {
-        let asked = post(PATH, r#"{"question":"?"}"#);
-        let Ok(value) = http::HeaderValue::from_bytes(value.as_bytes()) else {
-            continue;
-        };
-        let asked = asked.with(header, std::str::from_utf8(value.as_bytes()).unwrap());
+        let asked = post(PATH, r#"{"question":"?"}"#).with(header, value);
         assert_eq!(bench.refused(asked).await.0, Code::KeyInvalid, "{header}");
     }
     let id = asked(&bench, r#"{"question":"?"}"#).await;
