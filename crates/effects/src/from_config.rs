@@ -231,3 +231,110 @@ fn header((name, value): &(String, Secret)) -> Result<(HeaderName, HeaderValue),
     value.set_sensitive(true);
     Ok((parsed, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use holdfast_config::{Config, Files, parse};
+
+    use super::*;
+
+    struct NoFiles;
+
+    impl Files for NoFiles {
+        fn read(&self, _path: &Path) -> io::Result<String> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    fn config(rest: &str) -> Config {
+        let head = "providers: [{name: a, kind: anthropic, auth: none}]\nroutes: [{model: m, targets: [{provider: a}]}]\n";
+        let env = |_: &str| Some("a-secret-of-many-letters".to_owned());
+        match parse("test.yaml", &format!("{head}{rest}"), &env, &NoFiles) {
+            Ok(loaded) => loaded.config,
+            Err(rejected) => panic!("{}", rejected.render(false)),
+        }
+    }
+
+    fn targets(rest: &str) -> Result<Targets, TargetError> {
+        let config = config(rest);
+        Targets::from_config(&config.effects, &config.webhooks, &SystemRoots::load())
+    }
+
+    /// The example of the documentation.
+    #[test]
+    fn the_documented_targets_are_what_they_say() {
+        let page = include_str!("../../../docs/effects.md");
+        let example = page.split("```").find(|block| block.starts_with("yaml"));
+        let example = example.unwrap().strip_prefix("yaml\n").unwrap();
+        let targets = targets(example).unwrap();
+        let names: Vec<&str> = targets.names().collect();
+        assert_eq!(names, ["billing", "crm", "mail"]);
+        let billing = targets.get("billing").unwrap();
+        let Kind::Http(http) = &billing.kind else {
+            panic!("{billing:?}")
+        };
+        assert!(billing.honours_keys && http.tls.is_some() && http.sign.is_none());
+        assert_eq!(
+            (http.host.as_str(), http.port),
+            ("api.billing.example", 443)
+        );
+        assert_eq!(http.authority, "api.billing.example");
+        assert_eq!(http.headers[0].0, "authorization");
+        assert!(!format!("{targets:?}").contains("many-letters"));
+        let Kind::Http(crm) = &targets.get("crm").unwrap().kind else {
+            panic!("not http")
+        };
+        assert_eq!((crm.base.as_str(), crm.paths.len()), ("/hooks/new-lead", 0));
+        assert!(crm.sign.is_some());
+        let Kind::Smtp(mail) = &targets.get("mail").unwrap().kind else {
+            panic!("not mail")
+        };
+        assert!(matches!(mail.security, Security::StartTls(_)) && mail.login.is_some());
+        assert_eq!(mail.port, 587);
+    }
+
+    #[test]
+    fn a_webhook_is_a_signed_target() {
+        let text = "webhooks: [{name: w, url: \"https://ops.example/hook\", secret: \"${S}\"}]\n";
+        let targets = targets(text).unwrap();
+        let target = targets.get("webhook:w").unwrap();
+        let Kind::Http(http) = &target.kind else {
+            panic!("{target:?}")
+        };
+        assert!(target.honours_keys && http.sign.is_some() && !target.allow_private);
+        assert!(targets.of_callers("webhook:w").is_none());
+    }
+
+    #[test]
+    fn what_cant_be_used_is_named() {
+        let target = |fields: &str| {
+            format!("effects: {{targets: [{{name: t, honours_keys: true, {fields}}}]}}\n")
+        };
+        for (fields, word) in [
+            ("url: \"http://x\", sign: \"short\"", "signing secret"),
+            ("url: \"http://x\", key_header: \"a b\"", "`a b`"),
+            (
+                "url: \"http://x\", key_header: Content-Length",
+                "`Content-Length`",
+            ),
+            ("url: \"http://x\", headers: {Host: y}", "`host`"),
+            (
+                "url: \"http://x\", allow_headers: [Transfer-Encoding]",
+                "Transfer-Encoding",
+            ),
+            (
+                "kind: smtp, host: x, from: nobody, allow_to: [\"*@x\"]",
+                "no mail address",
+            ),
+            (
+                "kind: smtp, host: x, from: a@x.org, allow_to: [\"*@x\"], username: u",
+                "belong together",
+            ),
+        ] {
+            let error = targets(&target(fields)).unwrap_err().to_string();
+            assert!(error.contains(word), "{fields}: {error}");
+        }
+    }
+}

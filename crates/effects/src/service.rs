@@ -42,31 +42,42 @@ impl Service for EffectsApi {
     fn handle(&self, request: &Request) -> Option<Answering> {
         let segments = request.segments();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        if segments.first() != Some(&"effects") {
-            return None;
-        }
-        let effects = self.0.clone();
-        let request = request.clone();
-        let post = request.method == Method::POST;
-        let get = request.method == Method::GET;
-        Some(match segments[1..] {
-            [] if post => Box::pin(async move { effects.submit(&request).await }),
-            [] if get => Box::pin(async move { effects.list(&request).await }),
-            [id] if get => {
-                let id = id.to_owned();
-                Box::pin(async move { effects.look(&request, &id).await })
+        let route = route(&request.method, &segments)?;
+        let (effects, request) = (self.0.clone(), request.clone());
+        Some(Box::pin(async move {
+            match route {
+                Route::Submit => effects.submit(&request).await,
+                Route::List => effects.list(&request).await,
+                Route::Look(id) => effects.look(&request, &id).await,
+                Route::Cancel(id) => effects.cancel(&request, &id).await,
+                Route::WrongMethod => Err(request.wrong_method()),
             }
-            [id, "cancel"] if post => {
-                let id = id.to_owned();
-                Box::pin(async move { effects.cancel(&request, &id).await })
-            }
-            [] | [_] | [_, "cancel"] => {
-                let fault = request.wrong_method();
-                Box::pin(async move { Err(fault) })
-            }
-            _ => return None,
-        })
+        }))
     }
+}
+
+/// What is asked for; `None` = not one of these paths.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Route {
+    Submit,
+    List,
+    Look(String),
+    Cancel(String),
+    WrongMethod,
+}
+
+fn route(method: &Method, segments: &[&str]) -> Option<Route> {
+    let ["effects", rest @ ..] = segments else {
+        return None;
+    };
+    Some(match (method.as_str(), rest) {
+        ("POST", []) => Route::Submit,
+        ("GET", []) => Route::List,
+        ("GET", [id]) => Route::Look((*id).to_owned()),
+        ("POST", [id, "cancel"]) => Route::Cancel((*id).to_owned()),
+        (_, [] | [_] | [_, "cancel"]) => Route::WrongMethod,
+        _ => return None,
+    })
 }
 
 impl Effects {
@@ -315,4 +326,46 @@ fn responds_async(request: &Request) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_router_and_the_document_have_the_same_paths() {
+        let document = crate::openapi();
+        let mut documented = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            let path = path.replace("{id}", "0190");
+            let segments: Vec<&str> = path.strip_prefix("/v1/").unwrap().split('/').collect();
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+                let is_documented = methods.get(method.to_ascii_lowercase()).is_some();
+                let method = Method::from_bytes(method.as_bytes()).unwrap();
+                let found = route(&method, &segments).unwrap();
+                assert_eq!(
+                    found != Route::WrongMethod,
+                    is_documented,
+                    "{method} {path}"
+                );
+                documented += usize::from(is_documented);
+            }
+        }
+        assert_eq!(documented, 4);
+        for segments in [
+            &["runs"][..],
+            &["effects", "x", "y"],
+            &["effects", "x", "cancel", "y"],
+        ] {
+            assert_eq!(route(&Method::GET, segments), None);
+        }
+    }
+
+    #[test]
+    fn every_state_is_documented() {
+        let document = crate::openapi();
+        let states = &document["components"]["schemas"]["Effect"]["properties"]["state"]["enum"];
+        let known: Vec<&str> = EffectState::ALL.iter().map(|one| one.as_str()).collect();
+        assert_eq!(states, &serde_json::json!(known));
+    }
 }

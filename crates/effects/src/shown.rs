@@ -1,9 +1,8 @@
-//! An effect as callers see it.
+//! An effect as callers see it. Moments are milliseconds since 1970.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_core::idempotency::shown_key;
-use holdfast_core::run::moment::moment;
 use holdfast_store::{Effect, EffectResult};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -20,12 +19,12 @@ pub(crate) struct Shown<'a> {
     run: Option<&'a str>,
     step: Option<&'a str>,
     requires: &'a [String],
-    due: String,
+    due: i64,
     result: Option<ShownResult<'a>>,
     error: Option<&'a str>,
     ticket: Option<&'a str>,
-    created: String,
-    updated: String,
+    created: i64,
+    updated: i64,
 }
 
 #[derive(Serialize)]
@@ -55,12 +54,12 @@ pub(crate) fn shown(effect: &Effect) -> Shown<'_> {
         run: effect.run.as_deref(),
         step: effect.step.as_deref(),
         requires: &effect.requires,
-        due: moment(effect.due),
+        due: effect.due.0,
         result: effect.result.as_ref().map(shown_result),
         error: effect.error.as_deref(),
         ticket: effect.ticket.as_deref(),
-        created: moment(effect.created),
-        updated: moment(effect.updated),
+        created: effect.created.0,
+        updated: effect.updated.0,
     }
 }
 
