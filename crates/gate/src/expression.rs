@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
-use cel::{Context, Env, ExecutionError, Program, Value as Cel};
+use cel::parser::PrattParser;
+use cel::{Context, Env, ExecutionError, Value as Cel};
 use holdfast_core::gate::Refusal;
 use serde_json::Value;
 
@@ -17,6 +18,13 @@ use crate::{Error, LONGEST_EXPRESSION};
 
 /// What an expression may name.
 const VARIABLES: [&str; 4] = ["text", "json", "length", "finish"];
+/// How deep an expression may nest: its reader goes down once for each level, on the caller's stack.
+const DEEPEST_NESTING: u16 = 32;
+/// The most parts of an expression.
+const MOST_NODES: usize = 2000;
+/// How deep its parts may lie in each other once it is read: chains (`a + b + c`) nest as well. Without
+/// optimisation the library takes some 40 KiB of stack for each level.
+const DEEPEST_TREE: u32 = 32;
 /// How deep loops (`all`, `exists`, `map`, ...) may nest.
 const DEEPEST_LOOP: u32 = 3;
 /// The most rounds of the innermost loop.
@@ -40,7 +48,7 @@ pub(crate) struct Sight<'a> {
 #[derive(Debug)]
 pub(crate) struct Expression {
     source: String,
-    program: Program,
+    program: IdedExpr,
     facts: Facts,
 }
 
@@ -51,6 +59,9 @@ struct Facts {
     reads_text: bool,
     /// How deep loops nest.
     loops: u32,
+    /// How deep its parts lie in each other, and how deep we are while we read.
+    tree: u32,
+    here: u32,
     /// The longest list or map that is written in it.
     longest: usize,
     /// The first name that is no variable.
@@ -66,11 +77,17 @@ impl Expression {
             });
         }
         let wrong = |why: String| Error::Expression { number, why };
-        let program = caught(|| ENVIRONMENT.compile(source))
+        if nesting(source) > usize::from(DEEPEST_NESTING) {
+            return Err(wrong(format!("it nests deeper than {DEEPEST_NESTING}")));
+        }
+        let parser = PrattParser::new()
+            .max_recursion_depth(DEEPEST_NESTING)
+            .max_expression_node_count(MOST_NODES);
+        let program = caught(|| parser.parse(source))
             .ok_or_else(|| wrong("it can't be read".to_owned()))?
             .map_err(|errors| syntax(number, &errors))?;
         let mut facts = Facts::default();
-        facts.read(program.expression(), &mut Vec::new(), 0);
+        facts.read(&program, &mut Vec::new(), 0);
         if let Some(name) = &facts.unknown {
             let known = VARIABLES.join(", ");
             return Err(wrong(format!(
@@ -79,6 +96,9 @@ impl Expression {
         }
         if facts.loops > DEEPEST_LOOP {
             return Err(wrong(format!("its loops nest deeper than {DEEPEST_LOOP}")));
+        }
+        if facts.tree > DEEPEST_TREE {
+            return Err(wrong(format!("it nests deeper than {DEEPEST_TREE}")));
         }
         let expression = Self {
             source: source.to_owned(),
@@ -105,6 +125,9 @@ impl Expression {
             Ok(Cel::Bool(true)) => Ok(()),
             Ok(Cel::Bool(false)) => refusal("is not true"),
             Ok(other) => refusal(&format!("is a {}, not true or false", other.type_of())),
+            Err(_) if self.facts.reads_json && sight.json.is_none() => {
+                refusal("can't be checked: the answer is not JSON")
+            }
             Err(error) => refusal(&format!("can't be checked: {}", words(&error))),
         }
     }
@@ -158,13 +181,58 @@ impl Expression {
         context.add_variable_from_value("length", length);
         context.add_variable_from_value("finish", sight.finish);
         let broken = || ExecutionError::InternalError("the evaluation broke off".to_owned());
-        caught(|| self.program.execute(&context)).ok_or_else(broken)?
+        caught(|| Cel::resolve(&self.program, &context)).ok_or_else(broken)?
     }
 }
 
 /// The library is young; what it stumbles over must not take the process with it.
 fn caught<T>(act: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(act)).ok()
+}
+
+/// How deep `source` may nest at the most: brackets, signs in a row, and conditions.
+fn nesting(source: &str) -> usize {
+    let (mut depth, mut signs, mut conditions, mut deepest) = (0_usize, 0, 0, 0);
+    let mut rest = source;
+    while let Some(next) = rest.chars().next() {
+        let mut taken = next.len_utf8();
+        match next {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            '!' | '-' => signs += 1,
+            '?' => conditions += 1,
+            '"' | '\'' => taken = literal(rest, next),
+            _ => {}
+        }
+        if !matches!(next, '!' | '-') && !next.is_whitespace() {
+            signs = 0;
+        }
+        deepest = deepest.max(depth + signs + conditions);
+        rest = &rest[taken..];
+    }
+    deepest
+}
+
+/// The length of the text literal at the begin of `source`. Raw ones may end earlier than this says:
+/// then brackets are counted that are none.
+fn literal(source: &str, quote: char) -> usize {
+    let triple = quote.to_string().repeat(3);
+    let end: &str = if source.starts_with(&triple) {
+        &triple
+    } else {
+        &triple[..1]
+    };
+    let mut at = end.len();
+    while let Some(next) = source[at..].chars().next() {
+        if source[at..].starts_with(end) {
+            return at + end.len();
+        }
+        at += next.len_utf8();
+        if next == '\\' {
+            at += source[at..].chars().next().map_or(0, char::len_utf8);
+        }
+    }
+    at
 }
 
 fn syntax(number: usize, errors: &cel::ParseErrors) -> Error {
@@ -242,6 +310,15 @@ fn longest(json: &Value) -> usize {
 impl Facts {
     /// Reads what stands in `scope` names and under `depth` loops.
     fn read<'e>(&mut self, expression: &'e IdedExpr, scope: &mut Vec<&'e str>, depth: u32) {
+        self.here += 1;
+        self.tree = self.tree.max(self.here);
+        if self.here <= DEEPEST_TREE {
+            self.part(expression, scope, depth);
+        }
+        self.here -= 1;
+    }
+
+    fn part<'e>(&mut self, expression: &'e IdedExpr, scope: &mut Vec<&'e str>, depth: u32) {
         match &expression.expr {
             Expr::Unspecified | Expr::Literal(_) => {}
             Expr::Ident(name) => self.name(name, scope),

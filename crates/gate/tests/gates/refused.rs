@@ -148,10 +148,31 @@ fn endless_references_and_deep_nesting_end() {
     }
     let deep = format!("{}{}", r#"{"items":"#.repeat(5000), "true");
     assert!(schema_error(&deep).to_string().contains("recursion limit"));
-    for unit in ["(", "[", "!", "-", "a.", "{1:", "true?", "f("] {
-        let deep = unit.repeat(LONGEST_EXPRESSION / unit.len());
-        assert!(!cel_error(&deep).is_empty());
-        let nested = format!("{}true{}", "(".repeat(2000), ")".repeat(2000));
-        assert!(!cel_error(&nested).is_empty());
+    for unit in [
+        "(", "[", "!", "-", "a.", "{1:", "true?", "f(", "a+", "a&&", "a[", "'", "'(' + (",
+    ] {
+        for count in [20, 31, LONGEST_EXPRESSION / unit.len()] {
+            assert!(!cel_error(&unit.repeat(count)).is_empty());
+        }
+    }
+    for (open, close) in [
+        ("(", ")"),
+        ("!(", ")"),
+        ("[", "][0]"),
+        ("f(", ")"),
+        ("true ? true : ", ""),
+        ("text == '' || ", ""),
+        ("text.size() + ", " > 0"),
+    ] {
+        for count in [20, 31, LONGEST_EXPRESSION / (open.len() + close.len()) - 4] {
+            let nested = format!("{}true{}", open.repeat(count), close.repeat(count));
+            let terms = Terms {
+                cel: vec![nested],
+                ..Terms::default()
+            };
+            if let Ok(gate) = compile(terms) {
+                let _ = gate.check_text("x");
+            }
+        }
     }
 }

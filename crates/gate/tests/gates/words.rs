@@ -176,12 +176,17 @@ fn an_expression_that_is_not_true_is_told_as_it_stands() {
         (
             "json.total == 3",
             "no JSON",
-            "`json.total == 3` can't be checked: found no matching overload for '_._' applied to '(null, string)'",
+            "`json.total == 3` can't be checked: the answer is not JSON",
         ),
         (
             "json.ok",
             r#"{"ok":"yes"}"#,
             "`json.ok` is a string, not true or false",
+        ),
+        (
+            "json.a.b == 3",
+            r#"{"a":1}"#,
+            "`json.a.b == 3` can't be checked: found no matching overload for '_._' applied to '(int, string)'",
         ),
         (
             "json.a / json.b > 1",
