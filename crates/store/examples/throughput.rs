@@ -27,7 +27,8 @@ struct Asked {
     rows: usize,
     callers: usize,
     seconds: u64,
-    _dir: Option<tempfile::TempDir>,
+    /// Goes with the last of it.
+    dir: Option<tempfile::TempDir>,
 }
 
 fn main() -> Outcome<()> {
@@ -44,7 +45,7 @@ fn asked() -> Outcome<Asked> {
         rows: 1_000_000,
         callers: 64,
         seconds: 10,
-        _dir: None,
+        dir: None,
     };
     let mut place = None;
     let mut words = std::env::args().skip(1);
@@ -63,7 +64,7 @@ fn asked() -> Outcome<Asked> {
         None => {
             let dir = tempfile::tempdir()?;
             let file = dir.path().join("throughput.db");
-            asked._dir = Some(dir);
+            asked.dir = Some(dir);
             Place::Sqlite(file)
         }
     };
@@ -73,7 +74,7 @@ fn asked() -> Outcome<Asked> {
 #[expect(clippy::print_stdout, reason = "its output is the point")]
 async fn measure(asked: &Asked) -> Outcome<()> {
     let options = Options {
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         connections: 16,
         ..Options::new(asked.place.clone())
     };
@@ -269,8 +270,65 @@ async fn look_up(store: &Store, rows: usize) -> Outcome<()> {
         limit: 50,
         ..TicketFilter::default()
     };
+    let filters = filters(&all);
+    let middle = store
+        .tickets(&TicketFilter {
+            limit: 1000,
+            ..all.clone()
+        })
+        .await?;
+    let after = middle.last().map(|ticket| ticket.id.clone());
+    for (name, filter) in filters {
+        for filter in [
+            filter.clone(),
+            TicketFilter {
+                after: after.clone(),
+                ..filter
+            },
+        ] {
+            let mut times = Vec::new();
+            for _ in 0..50 {
+                let started = Instant::now();
+                store.tickets(&filter).await?;
+                times.push(started.elapsed());
+            }
+            println!("tickets of {rows}, {name}: {}", shown(times));
+        }
+    }
+    let mut times = Vec::new();
+    for ticket in middle.iter().step_by(10) {
+        let started = Instant::now();
+        store.ticket(&ticket.id).await?;
+        times.push(started.elapsed());
+    }
+    println!("a ticket: {}", shown(times));
+    let mut times = Vec::new();
+    for number in 0..100 {
+        let id = KeyId {
+            scope: "caller".to_owned(),
+            key: format!("{number}"),
+        };
+        let started = Instant::now();
+        store.key(&id).await?;
+        times.push(started.elapsed());
+    }
+    println!("a key: {}", shown(times));
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let started = Instant::now();
+        store.due_tickets(NOW, 10).await?;
+        times.push(started.elapsed());
+    }
+    println!("10 due tickets: {}", shown(times));
+    let started = Instant::now();
+    let counts = store.counts().await?;
+    println!("counts: {:.0?} ({} keys)", started.elapsed(), counts.keys);
+    Ok(())
+}
+
+fn filters(all: &TicketFilter) -> [(&'static str, TicketFilter); 9] {
     let scope = || Some("caller3".to_owned());
-    let filters = [
+    [
         ("all", all.clone()),
         (
             "open",
@@ -331,58 +389,5 @@ async fn look_up(store: &Store, rows: usize) -> Outcome<()> {
                 ..all.clone()
             },
         ),
-    ];
-    let middle = store
-        .tickets(&TicketFilter {
-            limit: 1000,
-            ..all.clone()
-        })
-        .await?;
-    let after = middle.last().map(|ticket| ticket.id.clone());
-    for (name, filter) in filters {
-        for filter in [
-            filter.clone(),
-            TicketFilter {
-                after: after.clone(),
-                ..filter
-            },
-        ] {
-            let mut times = Vec::new();
-            for _ in 0..50 {
-                let started = Instant::now();
-                store.tickets(&filter).await?;
-                times.push(started.elapsed());
-            }
-            println!("tickets of {rows}, {name}: {}", shown(times));
-        }
-    }
-    let mut times = Vec::new();
-    for ticket in middle.iter().step_by(10) {
-        let started = Instant::now();
-        store.ticket(&ticket.id).await?;
-        times.push(started.elapsed());
-    }
-    println!("a ticket: {}", shown(times));
-    let mut times = Vec::new();
-    for number in 0..100 {
-        let id = KeyId {
-            scope: "caller".to_owned(),
-            key: format!("{number}"),
-        };
-        let started = Instant::now();
-        store.key(&id).await?;
-        times.push(started.elapsed());
-    }
-    println!("a key: {}", shown(times));
-    let mut times = Vec::new();
-    for _ in 0..20 {
-        let started = Instant::now();
-        store.due_tickets(NOW, 10).await?;
-        times.push(started.elapsed());
-    }
-    println!("10 due tickets: {}", shown(times));
-    let started = Instant::now();
-    let counts = store.counts().await?;
-    println!("counts: {:.0?} ({} keys)", started.elapsed(), counts.keys);
-    Ok(())
+    ]
 }

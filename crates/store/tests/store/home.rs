@@ -24,7 +24,7 @@ pub(crate) const HOUR: i64 = 3_600_000;
 pub(crate) const LEASE: Duration = Duration::from_millis(600);
 
 /// The longest that something awaited may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A place for one test.
 #[derive(Clone)]

@@ -180,11 +180,7 @@ async fn a_damaged_page_is_noticed_and_recovered_from(home: Home) {
         limit: 1000,
         ..TicketFilter::default()
     };
-    let found = until(async || match store.tickets(&all).await {
-        Err(error) => Some(error),
-        Ok(_) => None,
-    })
-    .await;
+    let found = until(async || store.tickets(&all).await.err()).await;
     assert!(matches!(found, Error::Corrupt(_)), "{found:?}");
     health.wait_for(|well| !well).await.unwrap();
     assert!(!store.check().await.unwrap().is_empty());
