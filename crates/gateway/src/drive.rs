@@ -20,6 +20,7 @@ use tokio::time::Sleep;
 
 use crate::admit::Call;
 use crate::clock::unix_seconds;
+use crate::gates::RouteGate;
 use crate::health::Selected;
 use crate::prepare;
 use crate::redact;
@@ -86,7 +87,7 @@ impl Drive {
             model: call.model.clone(),
             created: unix_seconds(),
             include_usage: call.include_usage,
-            gate: None,
+            gate: route.gate.as_ref().map(RouteGate::gated),
         };
         let health = Selected(
             call.targets

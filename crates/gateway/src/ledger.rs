@@ -30,6 +30,9 @@ pub struct Entry {
     pub code: Option<&'static str>,
     pub joins: u32,
     pub millis: u64,
+    /// What the route's gate has against an answer that was streamed before it could be held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flagged: Option<String>,
     /// What a translation could not carry.
     pub losses: Vec<String>,
     pub input_tokens: Option<u64>,

@@ -15,6 +15,7 @@ mod durable;
 mod emit;
 pub mod failpoint;
 mod framing;
+mod gates;
 mod health;
 mod jobs;
 mod keyed;

@@ -228,6 +228,23 @@ impl Handle {
         answer.await.map_err(|_| ended())?
     }
 
+    /// Whether an answer that a person wrote (a whole body in the call's dialect) passes the route's
+    /// gate; the error says why not.
+    pub fn check_answer(&self, kept: &KeptRequest, body: &[u8]) -> Result<(), String> {
+        let snapshot = self.shared.snapshot.load();
+        let Some(place) = snapshot.route(&kept.route) else {
+            return Err(format!(
+                "no route serves the model `{}` any more",
+                kept.route
+            ));
+        };
+        let Some(gate) = &snapshot.routes[place].gate else {
+            return Ok(());
+        };
+        let dialect = listen::dialect_of_path(&kept.path).ok_or("the call has no known path")?;
+        gate.check_body(dialect, body)
+    }
+
     /// Whether some target of the route for this model name may be asked now.
     pub fn is_route_healthy(&self, model: &str) -> bool {
         let now = self.shared.clock.now();

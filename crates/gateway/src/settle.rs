@@ -73,6 +73,7 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
         code: record.code,
         joins: record.joins,
         millis: millis(record.lasted),
+        flagged: record.flagged.clone(),
         losses: record
             .losses
             .iter()

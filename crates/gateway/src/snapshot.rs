@@ -10,6 +10,7 @@ use holdfast_upstream::{Endpoint, SystemRoots, TlsError, tls_config};
 use http::HeaderValue;
 
 use crate::clock::Clock;
+use crate::gates::RouteGate;
 use crate::health::{Healths, TargetHealth};
 
 /// One immutable configuration with what is derived from it.
@@ -39,6 +40,7 @@ pub(crate) struct Route {
     pub(crate) policy: policy::Policy,
     pub(crate) targets: Vec<policy::Target>,
     pub(crate) healths: Vec<Arc<TargetHealth>>,
+    pub(crate) gate: Option<RouteGate>,
 }
 
 /// Why a checked configuration can't be used on this machine.
@@ -48,6 +50,11 @@ pub enum Error {
     Tls { provider: String, source: TlsError },
     #[error("provider `{provider}`: header `{header}` can't be sent")]
     Header { provider: String, header: String },
+    #[error("route `{route}`: {source}")]
+    Gate {
+        route: String,
+        source: holdfast_gate::Error,
+    },
 }
 
 impl Snapshot {
@@ -69,7 +76,7 @@ impl Snapshot {
             .routes
             .iter()
             .map(|route| ready_route(route, &config, &providers, healths, clock))
-            .collect();
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             config,
             providers,
@@ -153,7 +160,12 @@ fn ready_route(
     providers: &[Provider],
     healths: &Healths,
     clock: Clock,
-) -> Route {
+) -> Result<Route, Error> {
+    let gate = route.policy.gate.as_ref().map(RouteGate::new).transpose();
+    let gate = gate.map_err(|source| Error::Gate {
+        route: route.model.clone(),
+        source,
+    })?;
     let targets = route
         .targets
         .iter()
@@ -188,11 +200,12 @@ fn ready_route(
             )
         })
         .collect();
-    Route {
+    Ok(Route {
         policy: ready_policy(&route.policy, &config.limits),
         targets,
         healths,
-    }
+        gate,
+    })
 }
 
 /// `auto`: where the fold of a stream into one body is exact, usage included.

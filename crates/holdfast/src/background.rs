@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_config::Config;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::commands::env;
+use crate::services::{self, Services};
 
 /// How often a store that can't be reached is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -27,12 +29,13 @@ const END: Duration = Duration::from_secs(10);
 pub(crate) struct Background {
     runtime: Runtime,
     drain: watch::Sender<bool>,
+    configs: watch::Sender<Arc<Config>>,
     keeper: tokio::task::JoinHandle<()>,
 }
 
 impl Background {
     /// Opens the store and begins. `Err` = the store must not be used; in words.
-    pub(crate) fn start(config: &Config, gateway: &Handle) -> Result<Self, String> {
+    pub(crate) fn start(config: &Arc<Config>, gateway: &Handle) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("background")
@@ -40,6 +43,8 @@ impl Background {
             .build()
             .map_err(|error| format!("no runtime for the store: {error}"))?;
         let (drain, drained) = watch::channel(false);
+        let (configs, changed) = watch::channel(config.clone());
+        services::mount_none(gateway, runtime.handle());
         let keeper = match &config.store {
             None => {
                 gateway.refuse_store("the configuration says `store: none`".to_owned());
@@ -53,6 +58,7 @@ impl Background {
                     gateway: gateway.clone(),
                     runtime: runtime.handle().clone(),
                     drained,
+                    changed,
                 };
                 runtime.spawn(keeper.run(first))
             }
@@ -60,14 +66,24 @@ impl Background {
         Ok(Self {
             runtime,
             drain,
+            configs,
             keeper,
         })
     }
 
+    /// Takes a reloaded configuration into use.
+    pub(crate) fn reload(&self, config: Arc<Config>) {
+        self.configs.send_replace(config);
+    }
+
+    /// Begins to end: streams of events and long polls, which would hold up the drain.
+    pub(crate) fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
     /// After the gateway has drained: writes what is left, gives the store back. `true` = in time.
     pub(crate) fn finish(self) -> bool {
-        // Where nobody listens any more there is nothing to end.
-        let _ = self.drain.send(true);
+        self.drain();
         let ended = self
             .runtime
             .block_on(async { tokio::time::timeout(END, self.keeper).await });
@@ -169,6 +185,7 @@ struct Keeper {
     gateway: Handle,
     runtime: tokio::runtime::Handle,
     drained: watch::Receiver<bool>,
+    changed: watch::Receiver<Arc<Config>>,
 }
 
 impl Keeper {
@@ -184,8 +201,33 @@ impl Keeper {
         let books = self.gateway.mount_store(store.clone(), self.terms.lease);
         let mut tasks = JoinSet::new();
         tasks.spawn(books);
+        let config = self.changed.borrow_and_update().clone();
+        match Services::start(&store, &config, &self.gateway, &self.drained, &mut tasks) {
+            Ok(services) => self.follow(&services).await,
+            Err(error) => {
+                tracing::error!(error, "effects, runs and the review queue can't be served");
+            }
+        }
         while tasks.join_next().await.is_some() {}
         store.close().await;
+    }
+
+    /// Hands changed configurations on until the drain.
+    async fn follow(&mut self, services: &Services) {
+        loop {
+            tokio::select! {
+                // Nobody left to say it is the same.
+                _ = self.drained.wait_for(|drained| *drained) => return,
+                changed = self.changed.changed() => if changed.is_err() { return },
+            }
+            let config = self.changed.borrow_and_update().clone();
+            if let Err(error) = services.reload(&config) {
+                tracing::error!(
+                    error,
+                    "the effect targets can't be used; the last good ones stay"
+                );
+            }
+        }
     }
 
     async fn retry(&mut self) -> Option<Store> {

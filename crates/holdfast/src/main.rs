@@ -4,6 +4,7 @@ mod background;
 mod commands;
 mod printer;
 mod reload;
+mod services;
 
 use std::process::ExitCode;
 

@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     for address in gateway.addresses() {
         printer::say(&format!("holdfast listens on http://{address}"));
     }
-    match wait(&gateway.handle(), args, watched) {
+    match wait(&gateway.handle(), &background, args, watched) {
         Ok(()) => finish(gateway, background, drain),
         Err(error) => fail(&format!("signals can't be received: {error}")),
     }
@@ -94,6 +94,7 @@ fn finish(gateway: Gateway, background: Background, drain: Duration) -> ExitCode
     let running = gateway.handle().in_flight();
     let seconds = drain.as_secs();
     printer::say(&format!("draining: {running} running, at most {seconds} s"));
+    background.drain();
     let drained = gateway.drain(drain);
     if !background.finish() {
         tracing::warn!("not all that was to be written behind is written");
@@ -163,7 +164,12 @@ fn start_log(args: &Args, config: &Config) {
 }
 
 /// Serves until SIGTERM or SIGINT, reloading on SIGHUP and when a file changes.
-fn wait(handle: &Handle, args: &Args, watched: Option<Watch>) -> std::io::Result<()> {
+fn wait(
+    handle: &Handle,
+    background: &Background,
+    args: &Args,
+    watched: Option<Watch>,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -187,6 +193,7 @@ fn wait(handle: &Handle, args: &Args, watched: Option<Watch>) -> std::io::Result
             }
             if let Some(watch) = &mut watch {
                 watch.reload(handle, &args.listen);
+                background.reload(handle.config());
             } else {
                 tracing::info!(
                     "nothing to reload: the configuration was made from the environment"
