@@ -1,9 +1,13 @@
 //! One module for each command.
 
+pub(crate) mod approvals;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod effects;
 pub(crate) mod explain;
 pub(crate) mod init;
+pub(crate) mod review;
+pub(crate) mod runs;
 pub(crate) mod serve;
 pub(crate) mod sim;
 

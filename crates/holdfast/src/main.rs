@@ -1,6 +1,7 @@
 //! The `holdfast` binary: reads the command line and the environment, and runs one command.
 
 mod background;
+mod client;
 mod commands;
 mod printer;
 mod reload;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{check, demo, explain, init, serve, sim};
+use commands::{approvals, check, demo, effects, explain, init, review, runs, serve, sim};
 
 // Thousands of small buffers of many lifetimes: jemalloc keeps the memory of long streams low.
 #[global_allocator]
@@ -40,6 +41,14 @@ enum Command {
     Init(init::Args),
     /// Validate a configuration, and optionally ask each provider a tiny question
     Check(check::Args),
+    /// Look at the review queue, and decide what lies in it
+    Review(review::Args),
+    /// Look at runs and their timelines
+    Runs(runs::Args),
+    /// Send side effects, and look at them
+    Effects(effects::Args),
+    /// Ask people, and answer what workflows ask
+    Approvals(approvals::Args),
     /// Run simulated vendors with scripted faults
     Sim(sim::Args),
     /// Play a vendor's outage and compare: straight to the vendor, and through Holdfast
@@ -53,6 +62,10 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Review(args) => review::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Effects(args) => effects::run(&args),
+        Command::Approvals(args) => approvals::run(&args),
         Command::Sim(args) => sim::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Explain(args) => explain::run(&args),
