@@ -330,7 +330,7 @@ pub(crate) async fn reopen(tx: &mut Tx, call: &Reopening) -> Result<Option<Outco
     Ok(Some(Outcome::Fresh { fence }))
 }
 
-/// A call of the review queue is answered. `false` = its key has gone another way.
+/// A call of the review queue is answered; also one whose new round died. `false` = its key has gone another way.
 pub(crate) async fn answer_ticketed(
     tx: &mut Tx,
     id: &KeyId,
@@ -339,7 +339,7 @@ pub(crate) async fn answer_ticketed(
     expires: Wall,
 ) -> Result<bool> {
     tx.changed(
-        "UPDATE keys SET state = 'done', fence = fence + 1, exchange = $4, status = $5, headers = $6, body = $7, expires = CASE WHEN expires > $8 THEN expires ELSE $8 END, token = NULL WHERE scope = $1 AND key = $2 AND ticket = $3 AND state = 'ticket'",
+        "UPDATE keys SET state = 'done', fence = fence + 1, exchange = $4, status = $5, headers = $6, body = $7, expires = CASE WHEN expires > $8 THEN expires ELSE $8 END, token = NULL WHERE scope = $1 AND key = $2 AND ticket = $3 AND (state = 'ticket' OR (state = 'running' AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.id = keys.owner)))",
         args![
             &id.scope,
             &id.key,
@@ -357,7 +357,7 @@ pub(crate) async fn answer_ticketed(
 /// A call of the review queue is closed, or its ticket expired: the key is free.
 pub(crate) async fn free_ticketed(tx: &mut Tx, id: &KeyId, ticket: &str) -> Result<()> {
     tx.execute(
-        "DELETE FROM keys WHERE scope = $1 AND key = $2 AND ticket = $3 AND state = 'ticket'",
+        "DELETE FROM keys WHERE scope = $1 AND key = $2 AND ticket = $3 AND (state = 'ticket' OR (state = 'running' AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.id = keys.owner)))",
         args![&id.scope, &id.key, ticket],
     )
     .await?;

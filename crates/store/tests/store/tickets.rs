@@ -19,6 +19,7 @@ both!(
     a_call_without_a_key_keeps_its_answer_at_the_ticket,
     due_tickets_are_retried_by_one,
     what_the_dead_were_retrying_comes_back,
+    a_round_that_died_is_answered_by_hand,
     lists_are_filtered_and_paged,
 );
 
@@ -414,6 +415,36 @@ async fn what_the_dead_were_retrying_comes_back(home: Home) {
         let found = store.claim_key(claim(name)).await.unwrap();
         assert!(matches!(found, Claimed::Done(_)), "{name}");
     }
+}
+
+async fn a_round_that_died_is_answered_by_hand(home: Home) {
+    let process = home.process().await;
+    let made = ticketed(&process.store, "k", RetryPolicy::OnRepeat).await;
+    fresh(
+        &process
+            .store
+            .reopen_key(&key("k"), &id(), NOW)
+            .await
+            .unwrap(),
+    );
+    process.kill();
+    let store = home.reopen().await;
+    let given = answer("by hand");
+    until(async || {
+        let decision = Decision::Answer(given.clone());
+        match store
+            .decide(&made, None, "ann", decision, NOW)
+            .await
+            .unwrap()
+        {
+            Decided::Done(_) => Some(()),
+            Decided::Conflict(_) => None,
+            Decided::Missing => panic!("it is there"),
+        }
+    })
+    .await;
+    let found = store.claim_key(claim("k")).await;
+    assert_eq!(found, Ok(Claimed::Done(given)));
 }
 
 async fn lists_are_filtered_and_paged(home: Home) {
