@@ -223,6 +223,7 @@ fn headers(http: &Http, attempt: &Attempt<'_>) -> Result<HeaderMap, String> {
         concat!("Holdfast/", env!("CARGO_PKG_VERSION")),
     )?;
     set(header::ACCEPT_ENCODING, "identity")?;
+    set(header::CONNECTION, "close")?;
     set(http.key_header.clone(), attempt.key)?;
     if let Some(signer) = &http.sign {
         for (name, value) in signer.headers(attempt.id, attempt.now, body.as_bytes()) {

@@ -99,6 +99,8 @@ fn glob(pattern: &[u8], text: &[u8], barrier: Option<u8>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -182,5 +184,33 @@ mod tests {
             "*@example.com",
             "ann@example.com.evil"
         ));
+    }
+
+    proptest! {
+        /// However often a server decodes it, an accepted path stays where it points.
+        #[test]
+        fn an_accepted_path_has_one_reading(path in "/[a-z./;%2efF5cC0?\\\\]{0,24}") {
+            if check(&path).is_ok() {
+                let mut decoded = path.split('?').next().unwrap_or("").to_owned();
+                for _ in 0..3 {
+                    let parts: Vec<&str> = decoded.split('/').skip(1).collect();
+                    let (last, before) = parts.split_last().unwrap();
+                    prop_assert!(before.iter().all(|part| !part.is_empty()));
+                    for part in before.iter().chain([last]) {
+                        let name = part.split(';').next().unwrap();
+                        prop_assert!(name != "." && name != "..", "{}", decoded);
+                    }
+                    prop_assert!(!decoded.contains('\\'));
+                    prop_assert!(!decoded.chars().any(char::is_control));
+                    decoded = holdfast_api::decode(&decoded);
+                }
+            }
+        }
+
+        /// A pattern without `*` allows itself only.
+        #[test]
+        fn a_plain_pattern_is_exact(pattern in "[a-c/]{0,6}", path in "[a-c/]{0,6}") {
+            prop_assert_eq!(matches(&pattern, &path), pattern == path);
+        }
     }
 }

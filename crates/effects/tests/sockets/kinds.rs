@@ -1,9 +1,14 @@
 //! Everything that can be known after an attempt, and what becomes of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_effects::{CUT_HEADER, Kind, Signer, Target};
+use rustls::ServerConfig;
 use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::house::{House, Reply, at, dir, target};
 use crate::site::{Play, Site};
@@ -214,6 +219,7 @@ async fn the_request_carries_what_it_must_and_the_answer_is_kept() {
         ("idempotency-key", "quoted"),
         ("webhook-id", reply.text("id")),
         ("accept-encoding", "identity"),
+        ("connection", "close"),
     ] {
         assert_eq!(seen.header(name), Some(value), "{name}");
     }
@@ -228,4 +234,51 @@ async fn the_request_carries_what_it_must_and_the_answer_is_kept() {
         !kept.contains("of-the-target"),
         "a credential is never kept"
     );
+}
+
+/// TLS in front of a site.
+async fn secured(site: &Site, server: Arc<ServerConfig>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let behind = site.address;
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let acceptor = TlsAcceptor::from(server.clone());
+            tokio::spawn(async move {
+                if let Ok(mut front) = acceptor.accept(tcp).await {
+                    let mut back = TcpStream::connect(behind).await.unwrap();
+                    let _ = copy_bidirectional(&mut front, &mut back).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_only_the_configured_host_is_spoken_to() {
+    let (server, certificate) = crate::mail::certificate();
+    for (host, trusted, state) in [
+        ("localhost", Some(certificate.clone()), "done"),
+        ("localhost", None, "doubt"),
+        // The certificate is for another name.
+        ("127.0.0.1", Some(certificate), "doubt"),
+    ] {
+        let site = Site::start([]).await;
+        let port = secured(&site, server.clone()).await;
+        let mut target = at("t", host, port, false);
+        let Kind::Http(http) = &mut target.kind else {
+            unreachable!()
+        };
+        http.tls = Some(crate::mail::client_config(trusted));
+        let (_dir, path) = dir();
+        let house = House::open(&path, [target]).await;
+        let reply = house.post(EFFECT).await.unwrap();
+        assert_eq!(reply.text("state"), state, "{host}: {}", reply.json);
+        assert_eq!(site.count(), usize::from(state == "done"), "{host}");
+        if state == "doubt" {
+            assert!(reply.text("error").contains("no TLS"), "{}", reply.json);
+        }
+    }
 }

@@ -196,7 +196,7 @@ pub(crate) fn client_config(trusted: Option<CertificateDer<'static>>) -> Arc<Cli
     Arc::new(config)
 }
 
-fn certificate() -> (Arc<ServerConfig>, CertificateDer<'static>) {
+pub(crate) fn certificate() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

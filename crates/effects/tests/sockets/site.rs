@@ -83,6 +83,14 @@ impl Site {
         counted.wait_for(|seen| *seen >= count).await.unwrap();
     }
 
+    /// Until what was read fits.
+    pub(crate) async fn until(&self, fits: impl Fn(&[Seen]) -> bool) {
+        let mut counted = self.count.subscribe();
+        while !fits(&self.seen()) {
+            counted.changed().await.unwrap();
+        }
+    }
+
     async fn serve(&self, mut tcp: TcpStream) {
         let Some(seen) = read(&mut tcp).await else {
             return;
