@@ -229,3 +229,62 @@ async fn without_a_store_each_path_says_so() {
     assert_eq!(answering.await.unwrap_err().message, "the store is away");
     bench.down().await;
 }
+
+/// The document in `docs` is the one that is served. `HOLDFAST_BLESS=1` writes it anew.
+#[test]
+fn the_document_in_the_docs_is_current() {
+    let others = [holdfast_effects::openapi(), holdfast_review::openapi()];
+    let document = holdfast_ops::merged(&others);
+    check_document(&document);
+    let own = holdfast_ops::openapi();
+    check_clashes(&[own, others[0].clone(), others[1].clone()]);
+    let paths = document["paths"].as_object().unwrap();
+    for family in [
+        "effects",
+        "runs",
+        "approvals",
+        "tickets",
+        "events",
+        "openapi.json",
+    ] {
+        let is_there = paths
+            .keys()
+            .any(|path| path.split('/').nth(2) == Some(family));
+        assert!(is_there, "{family}");
+    }
+    let text = serde_json::to_string_pretty(&document).unwrap() + "\n";
+    let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    if std::env::var_os("HOLDFAST_BLESS").is_some() {
+        std::fs::write(place, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(place).unwrap_or_default();
+    assert!(
+        kept == text,
+        "docs/openapi.json is old: run the tests with HOLDFAST_BLESS=1"
+    );
+}
+
+/// Two families may not describe two things under one name.
+fn check_clashes(documents: &[Value]) {
+    for (place, one) in documents.iter().enumerate() {
+        for other in &documents[place + 1..] {
+            for (kind, members) in one["components"].as_object().into_iter().flatten() {
+                for (name, member) in members.as_object().into_iter().flatten() {
+                    let theirs = &other["components"][kind.as_str()][name.as_str()];
+                    assert!(
+                        theirs.is_null() || theirs == member,
+                        "{kind} `{name}` clashes"
+                    );
+                }
+            }
+            for path in one["paths"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(path, _)| path)
+            {
+                assert!(other["paths"].get(path).is_none(), "{path} twice");
+            }
+        }
+    }
+}
