@@ -128,6 +128,8 @@ pub struct Judge {
     has_content: bool,
     has_tool: bool,
     has_free_text_call: bool,
+    /// It was declined in words, whatever the stop reason says.
+    has_refusal: bool,
     usage: Usage,
 }
 
@@ -148,6 +150,7 @@ impl Judge {
             has_content: false,
             has_tool: false,
             has_free_text_call: false,
+            has_refusal: false,
             usage: Usage::default(),
         }
     }
@@ -209,6 +212,17 @@ impl Judge {
     /// Whether a tool with free-text input is called: only unchanged bytes can carry that.
     pub fn has_free_text_call(&self) -> bool {
         self.has_free_text_call
+    }
+
+    /// Whether anything is called that the caller would run.
+    pub fn has_call(&self) -> bool {
+        self.has_tool
+    }
+
+    /// Whether the model declined in words of a block of their own (Chat's `refusal`). Their stop
+    /// reason may be that of any answer.
+    pub fn has_refusal(&self) -> bool {
+        self.has_refusal
     }
 
     /// Why each choice stopped, as far as it was told.
@@ -351,6 +365,7 @@ impl Judge {
         self.cut_inside |= self.cut_choices.contains(&choice);
         self.has_tool |= is_call(block);
         self.has_free_text_call |= is_free_text_call(block);
+        self.has_refusal |= matches!(block, Block::Refusal { .. });
         let arguments = match block {
             Block::Text { text } | Block::Refusal { text } => {
                 self.has_content |= !text.is_empty();

@@ -135,7 +135,12 @@ impl Answer {
 
     /// All text of the first choice, without thinking and refusals.
     pub fn text(&self) -> String {
-        let pieces = self.pieces.iter().filter(|piece| piece.choice == 0);
+        self.text_of(0)
+    }
+
+    /// All text of one choice, without thinking and refusals.
+    pub fn text_of(&self, choice: u32) -> String {
+        let pieces = self.pieces.iter().filter(|piece| piece.choice == choice);
         pieces
             .filter_map(|piece| match &piece.content {
                 Content::Text { text } => Some(text.as_str()),
@@ -161,7 +166,7 @@ impl Answer {
     }
 
     /// Every choice that said anything, in order.
-    pub(crate) fn choices(&self) -> Vec<u32> {
+    pub fn choices(&self) -> Vec<u32> {
         let said = self.pieces.iter().map(|piece| piece.choice);
         let mut choices: Vec<u32> = said.chain(self.stops.iter().map(|(at, _)| *at)).collect();
         choices.sort_unstable();

@@ -63,7 +63,7 @@ impl Exchange {
             facts,
             asked_stream: stream,
             // A plain caller's body is made of the frames; a paused turn is read again.
-            keep: !wishes.stream || wishes.pausable || self.is_gate_holding(),
+            keep: !wishes.stream || wishes.pausable || self.gate_reads_frames(),
             choices: wishes.choices,
             // What was cut may have been complete but for its end. That nothing is left to say is
             // believed when it is said twice: a vendor's empty answer may be a fault as well.
@@ -140,6 +140,9 @@ impl Exchange {
     }
 
     fn final_fault(&self, now: Time) -> Fault {
+        if let Some(fault) = self.gate_fault() {
+            return fault;
+        }
         let retry_after = self.plan.opens().map(|opens| opens.since(now));
         let Some(cause) = &self.last_cause else {
             let mut fault = Fault::new(

@@ -111,8 +111,9 @@ impl Exchange {
             self.reject(leg, verdict, &rejected, now);
             return Ok(());
         }
+        let flagged = self.flagged_by_gate(leg, verdict);
         let body = self.deliver(leg)?;
-        self.flag(verdict);
+        self.record.flagged = flagged;
         self.book(leg, Some(verdict), None, now);
         if leg.is_cut() {
             self.abort(leg);
@@ -189,7 +190,9 @@ impl Exchange {
             self.empty_continuations += 1;
         }
         // Refused was what we made of the caller's request: its end of a paused or a cut turn.
-        let is_ours = !self.paused_messages.is_empty() || self.show.is_content_shown();
+        let is_asked_again = !self.asking.messages.is_empty();
+        let is_ours =
+            is_asked_again || !self.paused_messages.is_empty() || self.show.is_content_shown();
         if !self.show.is_content_shown() {
             self.forget_pauses();
         }
@@ -204,6 +207,11 @@ impl Exchange {
                 false
             }
             Class::Money | Class::Auth | Class::NoModel | Class::Unfit => {
+                self.plan.failed(leg.target, None);
+                false
+            }
+            // The question alone did fit.
+            Class::Overflow if is_asked_again => {
                 self.plan.failed(leg.target, None);
                 false
             }
@@ -275,10 +283,11 @@ impl Exchange {
         self.cancel_leg(now);
         self.show.drop_waiting();
         let seconds = self.setup.policy.deadline.as_secs_f64();
-        let fault = Fault::new(
-            Code::Deadline,
-            format!("no whole answer within the deadline of {seconds} s"),
-        );
+        let mut message = format!("no whole answer within the deadline of {seconds} s");
+        if let Some(refusal) = &self.record.gate {
+            message = format!("{message}; one did not pass the gate: {refusal}");
+        }
+        let fault = Fault::new(Code::Deadline, message);
         self.finish(Outcome::Told(fault), None, now);
     }
 

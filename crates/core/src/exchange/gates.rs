@@ -7,11 +7,10 @@
 use bytes::Bytes;
 use holdfast_wire::answer::Answer;
 
+use super::choose::plural;
 use super::leg::{Kept, Leg};
 use super::{Exchange, State};
-use crate::classify::Class;
-use crate::exchange::leg::Cause;
-use crate::fault::Code;
+use crate::fault::{Code, Fault};
 use crate::gate::{Answered, Refusal};
 use crate::judge::Verdict;
 use crate::policy::Delivery;
@@ -35,31 +34,49 @@ impl Exchange {
         self.setup.gate.is_some() && held
     }
 
+    /// Whether the gate needs the frames of an answer again. Of one choice that is streamed, its text
+    /// is known.
+    pub(super) fn gate_reads_frames(&self) -> bool {
+        self.is_gate_holding() || self.setup.gate.is_some() && self.setup.wishes.choices > 1
+    }
+
     /// Why a good answer does not pass the gate. `None` = it does, or is none of the gate's business.
     pub(super) fn refused_by_gate(&self, leg: &mut Leg, verdict: &Verdict) -> Option<Rejected> {
-        let gated = self.setup.gate.as_ref()?;
-        if !self.is_gate_holding() || *verdict == Verdict::Tools {
+        if !self.is_gate_holding() || is_for_tools(leg, verdict) {
             return None;
         }
+        self.check_frames(leg, verdict)
+    }
+
+    /// Reads the answer again and checks each of its choices; gives the first that does not pass.
+    fn check_frames(&self, leg: &mut Leg, verdict: &Verdict) -> Option<Rejected> {
+        let gated = self.setup.gate.as_ref()?;
         let kept = leg.take_kept();
         let answer = self.answer_with(&kept);
-        let text = answer.text();
         leg.put_back(kept);
-        let answered = answered(&text, verdict);
-        let refusal = gated.gate.check(&answered).err()?;
-        Some(Rejected { refusal, text })
+        answer.choices().into_iter().find_map(|choice| {
+            let text = answer.text_of(choice);
+            let refusal = gated.gate.check(&answered(&text, leg, verdict)).err()?;
+            Some(Rejected { refusal, text })
+        })
     }
 
     /// Asks the same target again, or goes on to the next one.
     pub(super) fn reject(&mut self, leg: &Leg, verdict: &Verdict, rejected: &Rejected, now: Time) {
+        // The vendor did its part: its breaker hears of a success.
         self.book(leg, Some(verdict), None, now);
         if let Some(attempt) = self.record.attempts.last_mut() {
             attempt.flaw = Some("gate");
             attempt.message = Some(rejected.refusal.to_string());
         }
+        self.record.gate = Some(rejected.refusal.clone());
+        self.last_cause = None;
         self.abort(leg);
         self.show.drop_waiting();
         self.forget_pauses();
+        if now >= self.deadline() {
+            return self.give_up(now);
+        }
         let asks = self.setup.gate.as_ref().map_or(0, |gated| gated.asks);
         if self.asking.target != Some(leg.target) {
             self.asking = Asking::default();
@@ -73,30 +90,38 @@ impl Exchange {
             self.asking = Asking::default();
             self.plan.failed(leg.target, None);
         }
-        self.last_cause = Some(Cause {
-            class: Class::Unfit,
-            code: Code::GateFailed,
-            message: format!("the answer did not pass the gate ({})", rejected.refusal),
-            flaw: None,
-            vendor: None,
-        });
         self.state = State::Choosing;
     }
 
-    /// An answer that was shown as it came: whether it would have passed.
-    pub(super) fn flag(&mut self, verdict: &Verdict) {
-        let Some(gated) = &self.setup.gate else {
-            return;
-        };
-        if self.is_gate_holding() || *verdict == Verdict::Tools {
-            return;
+    /// What the caller is told when nobody is left, where an answer was held back. That weighs more
+    /// than what went wrong with those who were asked after it.
+    pub(super) fn gate_fault(&self) -> Option<Fault> {
+        let refusal = self.record.gate.as_ref()?;
+        let asked = self.plan.attempts();
+        let mut message = format!(
+            "no answer passed the gate in {asked} attempt{}; {refusal}",
+            plural(asked)
+        );
+        if let Some(cause) = &self.last_cause {
+            message = format!("{message}; last: {}", cause.message);
         }
-        let answered = answered(self.show.text(), verdict);
-        self.record.flagged = gated
-            .gate
-            .check(&answered)
-            .err()
-            .map(|refusal| refusal.to_string());
+        Some(Fault::new(Code::GateFailed, message))
+    }
+
+    /// What the gate has against an answer that is shown all the same.
+    pub(super) fn flagged_by_gate(&self, leg: &mut Leg, verdict: &Verdict) -> Option<String> {
+        let gated = self.setup.gate.as_ref()?;
+        if self.is_gate_holding() || is_for_tools(leg, verdict) {
+            return None;
+        }
+        let refusal = if self.gate_reads_frames() {
+            self.check_frames(leg, verdict)
+                .map(|rejected| rejected.refusal)
+        } else {
+            let answered = answered(self.show.text(), leg, verdict);
+            gated.gate.check(&answered).err()
+        };
+        refusal.map(|refusal| refusal.to_string())
     }
 
     fn answer_with(&self, last: &Kept) -> Answer {
@@ -111,10 +136,16 @@ pub(super) struct Rejected {
     text: String,
 }
 
-fn answered<'a>(text: &'a str, verdict: &Verdict) -> Answered<'a> {
+/// Whether the answer asks its caller to run tools: the final answer is still to come. Some servers
+/// say `stop` of a call that the caller had demanded.
+fn is_for_tools(leg: &Leg, verdict: &Verdict) -> bool {
+    *verdict == Verdict::Tools || *verdict == Verdict::Whole && leg.judge.has_call()
+}
+
+fn answered<'a>(text: &'a str, leg: &Leg, verdict: &Verdict) -> Answered<'a> {
     Answered {
         text,
-        refused: *verdict == Verdict::Refused,
+        refused: *verdict == Verdict::Refused || leg.judge.has_refusal(),
         limited: *verdict == Verdict::Limit,
     }
 }

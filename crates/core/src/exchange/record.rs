@@ -5,6 +5,7 @@ use std::time::Duration;
 use holdfast_wire::turn::Usage;
 
 use super::Outcome;
+use crate::gate::Refusal;
 use crate::judge::Verdict;
 
 /// One attempt, as it ended.
@@ -40,6 +41,8 @@ pub struct Record {
     /// What the caller's dialect could not carry of the answer.
     pub losses: Vec<&'static str>,
     pub lasted: Duration,
+    /// Why the last answer that the gate held back was held back; a later one may have passed.
+    pub gate: Option<Refusal>,
     /// What the gate has against an answer that was streamed before it could be held.
     pub flagged: Option<String>,
 }

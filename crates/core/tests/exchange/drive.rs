@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_core::breaker::Report;
-use holdfast_core::exchange::{Action, Exchange, Finish, Head, Outcome, Send, Setup};
+use holdfast_core::exchange::{Action, Exchange, Finish, Head, Outcome, Record, Send, Setup};
 use holdfast_core::plan::{Health, Leave};
 use holdfast_core::policy::{Delivery, Policy, Target, Timeouts, Wishes};
 use holdfast_core::time::Time;
@@ -179,12 +179,22 @@ pub(crate) fn talk(setup: Setup, replies: Vec<Reply>) -> (End, Vec<Action>) {
 }
 
 /// As [`talk`], with a reply made for each attempt.
-pub(crate) fn talk_with(setup: Setup, mut reply: impl FnMut(&Send) -> Reply) -> (End, Vec<Action>) {
+pub(crate) fn talk_with(setup: Setup, reply: impl FnMut(&Send) -> Reply) -> (End, Vec<Action>) {
+    let (end, actions, _) = converse(setup, &mut Free, reply);
+    (end, actions)
+}
+
+/// As [`talk_with`], under the given breakers and budgets, and with the record of it.
+pub(crate) fn converse(
+    setup: Setup,
+    health: &mut impl Health,
+    mut reply: impl FnMut(&Send) -> Reply,
+) -> (End, Vec<Action>, Record) {
     let mut now = Time::default();
     let mut exchange = Exchange::new(setup, now);
     let (mut shown, mut asked, mut finish) = (Vec::new(), Vec::new(), None);
     loop {
-        while let Some(action) = exchange.poll_action(now, &mut Free, &mut || 0) {
+        while let Some(action) = exchange.poll_action(now, health, &mut || 0) {
             match &action {
                 Action::Release(bytes) => shown.extend_from_slice(bytes),
                 Action::Finish(end) => finish = Some(end.clone()),
@@ -208,7 +218,7 @@ pub(crate) fn talk_with(setup: Setup, mut reply: impl FnMut(&Send) -> Reply) -> 
         shown,
         body: finish.body,
     };
-    (end, asked)
+    (end, asked, exchange.record().clone())
 }
 
 fn answer(exchange: &mut Exchange, attempt: u32, reply: Reply, now: Time) {

@@ -8,6 +8,7 @@ mod chunks;
 mod cuts;
 mod dice;
 mod drive;
+mod gated;
 mod gates;
 mod orders;
 mod outage;

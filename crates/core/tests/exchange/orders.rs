@@ -1,10 +1,12 @@
 //! Any order of events, late and doubled ones among them: one finish, and nothing after it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_core::breaker::Report;
 use holdfast_core::exchange::{Action, Exchange, Finish, Head, Outcome, Send, Setup};
+use holdfast_core::gate::Gated;
 use holdfast_core::plan::{Health, Leave};
 use holdfast_core::policy::{Policy, Target};
 use holdfast_core::time::Time;
@@ -12,6 +14,7 @@ use proptest::prelude::*;
 
 use crate::dice::Dice;
 use crate::drive::{DELIVERIES, DIALECTS, once, target};
+use crate::gated::Whim;
 use crate::script::{Look, Script};
 use crate::sight::Sight;
 
@@ -120,6 +123,10 @@ struct Stage {
 
 impl Stage {
     fn new(seed: u64) -> Self {
+        Self::gated(seed, None)
+    }
+
+    fn gated(seed: u64, gate: Option<Gated>) -> Self {
         let mut dice = Dice::new(seed);
         let (caller, stream) = (dice.of(&DIALECTS), dice.percent(75));
         let targets: Vec<Target> = (0..=dice.below(3))
@@ -136,6 +143,7 @@ impl Stage {
         };
         setup.wishes.joinable = dice.percent(80);
         setup.targets = targets;
+        setup.gate = gate;
         Self {
             script: Script::any(&mut dice, 6),
             look: Look::any(&mut dice),
@@ -252,6 +260,23 @@ impl Stage {
         };
     }
 
+    /// Everything in turn, and what comes after the end, which moves nothing.
+    fn play(mut self, steps: &[(Step, bool)], after: &[Step]) -> Self {
+        for (step, stale) in steps {
+            self.step(step, *stale);
+        }
+        self.wait_for_the_end();
+        self.check();
+        let shown = self.shown.len();
+        for step in after {
+            self.step(step, false);
+            self.poll();
+        }
+        assert_eq!(self.shown.len(), shown);
+        assert_eq!(self.exchange.poll_timeout(), None);
+        self
+    }
+
     /// Time runs on until the exchange has ended.
     fn wait_for_the_end(&mut self) {
         let mut turns = 0;
@@ -300,19 +325,20 @@ proptest! {
         steps in prop::collection::vec((step(), prop::bool::weighted(0.05)), 0..36),
         after in prop::collection::vec(step(), 0..6),
     ) {
-        let mut stage = Stage::new(seed);
-        for (step, stale) in &steps {
-            stage.step(step, *stale);
-        }
-        stage.wait_for_the_end();
-        stage.check();
-        // What comes after the end moves nothing.
-        let shown = stage.shown.len();
-        for step in &after {
-            stage.step(step, false);
-            stage.poll();
-        }
-        prop_assert_eq!(stage.shown.len(), shown);
-        prop_assert_eq!(stage.exchange.poll_timeout(), None);
+        Stage::new(seed).play(&steps, &after);
+    }
+
+    #[test]
+    fn every_order_of_events_under_a_gate_of_many_minds(
+        seed: u64,
+        asks in 0..3_u32,
+        steps in prop::collection::vec((step(), prop::bool::weighted(0.05)), 0..60),
+        after in prop::collection::vec(step(), 0..6),
+    ) {
+        let gate = Arc::new(Whim::new(seed, 50));
+        let gated = Gated { gate: gate.clone(), asks };
+        let stage = Stage::gated(seed, Some(gated));
+        let stage = stage.play(&steps, &after);
+        gate.check_end(&stage.setup, &stage.finish.as_ref().unwrap().outcome, stage.exchange.record());
     }
 }

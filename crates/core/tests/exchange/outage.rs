@@ -19,7 +19,7 @@ use crate::world::{Call, Healths, run};
 const WORLDS: u64 = 1650;
 
 /// Plays `world` for every seed, or for the one in the environment; names the seed that fails.
-fn every_seed(test: &str, world: impl Fn(u64) -> usize) {
+pub(crate) fn every_seed(test: &str, world: impl Fn(u64) -> usize) {
     if let Ok(seed) = std::env::var("HOLDFAST_SEED") {
         world(seed.parse().expect("HOLDFAST_SEED is a number"));
         return;
@@ -49,7 +49,7 @@ fn timeouts(dice: &mut Dice) -> Timeouts {
     }
 }
 
-fn targets(dice: &mut Dice) -> Vec<Target> {
+pub(crate) fn targets(dice: &mut Dice) -> Vec<Target> {
     let count = 1 + dice.below(4);
     (0..count)
         .map(|place| Target {
@@ -61,7 +61,7 @@ fn targets(dice: &mut Dice) -> Vec<Target> {
         .collect()
 }
 
-fn policy(dice: &mut Dice, deadline: u64) -> Policy {
+pub(crate) fn policy(dice: &mut Dice, deadline: u64) -> Policy {
     Policy {
         delivery: dice.of(&DELIVERIES),
         join: dice.percent(80),
@@ -93,7 +93,11 @@ fn setup(dice: &mut Dice, targets: &[Target], policy: Policy) -> Setup {
 }
 
 /// Callers within half a minute, each with a script and a policy of its own.
-fn callers(dice: &mut Dice, targets: &[Target], policy: &dyn Fn(&mut Dice) -> Policy) -> Vec<Call> {
+pub(crate) fn callers(
+    dice: &mut Dice,
+    targets: &[Target],
+    policy: &dyn Fn(&mut Dice) -> Policy,
+) -> Vec<Call> {
     let count = 1 + dice.below(12);
     let mut calls = Vec::new();
     for _ in 0..count {
@@ -108,7 +112,7 @@ fn callers(dice: &mut Dice, targets: &[Target], policy: &dyn Fn(&mut Dice) -> Po
     calls
 }
 
-fn step(dice: &mut Dice) -> Duration {
+pub(crate) fn step(dice: &mut Dice) -> Duration {
     Duration::from_millis(dice.of(&[0, 1, 20, 300]))
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use holdfast_core::breaker::{self, Breaker, Report};
 use holdfast_core::budget::{self, Budget};
-use holdfast_core::exchange::{Action, Exchange, Finish, Outcome, Setup};
+use holdfast_core::exchange::{Action, Exchange, Finish, Outcome, Record, Setup};
+use holdfast_core::gate::Gated;
 use holdfast_core::judge::Verdict;
 use holdfast_core::plan::{Health, Leave};
 use holdfast_core::policy::Delivery;
@@ -100,6 +101,16 @@ impl Call {
             finish: None,
             gone,
         }
+    }
+
+    /// Puts a gate before the caller. Before anything has happened.
+    pub(crate) fn gate(&mut self, gated: Gated) {
+        self.setup.gate = Some(gated);
+        self.exchange = Exchange::new(self.setup.clone(), self.began);
+    }
+
+    pub(crate) fn record(&self) -> &Record {
+        self.exchange.record()
     }
 
     /// Whether the caller hangs up at some time.
@@ -205,8 +216,9 @@ impl Call {
             "late: {at:?}"
         );
         assert!(self.asked.iter().sum::<u32>() <= self.setup.policy.max_attempts);
+        let asks = self.setup.gate.as_ref().map_or(0, |gated| gated.asks);
         for asked in &self.asked {
-            assert!(*asked <= self.setup.policy.attempts_per_target);
+            assert!(*asked <= self.setup.policy.attempts_per_target + asks);
         }
         let sight = match &finish.body {
             None => Sight::of(self.caller(), &self.shown),
