@@ -10,5 +10,6 @@ mod documents;
 mod events;
 mod harness;
 mod runs;
+mod scripts;
 mod steps;
 mod upkeep;
