@@ -1,17 +1,21 @@
 //! Gates: answers that are whole and not good enough.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use holdfast_core::exchange::{Action, Ask, Outcome, Setup};
-use holdfast_core::fault::Code;
+use holdfast_core::breaker::Report;
+use holdfast_core::exchange::{Action, Ask, Outcome, Record, Setup};
+use holdfast_core::fault::{Code, Fault};
 use holdfast_core::gate::{Answered, Gate, Gated, LONGEST_REASON, Refusal};
 use holdfast_core::judge::Verdict;
+use holdfast_core::plan::{Health, Leave};
 use holdfast_core::policy::Delivery;
+use holdfast_core::time::Time;
 use holdfast_wire::turn::Dialect::{self, Anthropic, OpenAi};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::drive::{DELIVERIES, DIALECTS, End, Reply, once, talk, target};
+use crate::drive::{DELIVERIES, DIALECTS, End, Reply, converse, once, talk, target};
 
 /// Lets only answers with this word in it pass.
 #[derive(Debug)]
@@ -183,6 +187,270 @@ fn a_stream_that_is_not_held_is_shown_as_it_is() {
         assert!(text_of(&end).contains("poor"));
         assert_eq!(asks(&actions).len(), 1);
     }
+}
+
+/// Says yes to everyone, until the budget for repeated asks is gone, and keeps what is reported.
+#[derive(Default)]
+struct Watch {
+    /// Target, and whether it was asked before.
+    admitted: Vec<(usize, bool)>,
+    reported: Vec<(usize, Report)>,
+    no_budget: bool,
+}
+
+impl Health for Watch {
+    fn admit(&mut self, target: usize, _: Time, again: bool) -> Leave {
+        if again && self.no_budget {
+            return Leave::NoBudget;
+        }
+        self.admitted.push((target, again));
+        Leave::Go { probe: false }
+    }
+
+    fn report(&mut self, target: usize, _: Time, report: Report, _: bool) {
+        self.reported.push((target, report));
+    }
+}
+
+/// Runs `setup` and gives the end, who was asked what, and the record.
+fn told(setup: Setup, health: &mut Watch, replies: Vec<Reply>) -> (End, Vec<(usize, Ask)>, Record) {
+    let mut replies = replies.into_iter();
+    let (end, actions, record) = converse(setup, health, |_| replies.next().unwrap());
+    assert!(replies.next().is_none(), "fewer calls than meant");
+    (end, asks(&actions), record)
+}
+
+fn fault(end: &End) -> &Fault {
+    match &end.outcome {
+        Outcome::Told(fault) => fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A plain Chat answer of these choices.
+fn body(choices: &[Value]) -> Reply {
+    let answer = json!({"id": "c", "object": "chat.completion", "model": "m", "choices": choices});
+    Reply::Body(answer.to_string())
+}
+
+fn choice(index: usize, message: &Value, finish: &str) -> Value {
+    json!({"index": index, "message": message, "finish_reason": finish})
+}
+
+fn text(text: &str) -> Value {
+    json!({"role": "assistant", "content": text})
+}
+
+#[test]
+fn the_record_says_which_gate_and_the_breaker_hears_of_a_success() {
+    let setup = gated(OpenAi, false, &[OpenAi], Delivery::Guarded, 1);
+    let mut health = Watch::default();
+    let replies = vec![says(OpenAi, "poor"), says(OpenAi, "good")];
+    let (_, _, record) = told(setup, &mut health, replies);
+    assert_eq!(health.admitted, [(0, false), (0, true)]);
+    assert_eq!(
+        health.reported,
+        [(0, Report::Success), (0, Report::Success)]
+    );
+    let first = &record.attempts[0];
+    assert_eq!((first.verdict, first.flaw), ("whole", Some("gate")));
+    let reason = "must_contain: `good` is missing";
+    assert_eq!(first.message.as_deref(), Some(reason));
+    let second = &record.attempts[1];
+    assert_eq!((second.flaw, &second.message), (None, &None));
+    assert_eq!(record.gate.unwrap().to_string(), reason);
+    assert_eq!((record.outcome, record.code), ("whole", None));
+}
+
+#[test]
+fn without_budget_the_next_target_is_asked_instead() {
+    let setup = gated(OpenAi, false, &[OpenAi, Anthropic], Delivery::Guarded, 3);
+    let mut health = Watch {
+        no_budget: true,
+        ..Watch::default()
+    };
+    let replies = vec![says(OpenAi, "poor"), says(Anthropic, "good")];
+    let (end, asked, _) = told(setup, &mut health, replies);
+    assert!(end.is_delivered());
+    assert_eq!(asked, [(0, Ask::Original), (1, Ask::Original)]);
+}
+
+#[test]
+fn reasons_add_up() {
+    let mut setup = gated(OpenAi, false, &[OpenAi], Delivery::Guarded, 2);
+    let replies = vec![says(OpenAi, "poor"), says(OpenAi, ""), says(OpenAi, "good")];
+    setup.policy.empty_is_whole = true;
+    let (end, asked, _) = told(setup, &mut Watch::default(), replies);
+    assert!(end.is_delivered());
+    let (0, Ask::Resume { messages }) = &asked[2] else {
+        panic!("{asked:?}");
+    };
+    let roles: Vec<Value> = messages
+        .iter()
+        .map(|message| serde_json::from_slice::<Value>(message).unwrap()["role"].take())
+        .collect();
+    // Vendors refuse an empty turn: of the second answer only the reason is said.
+    assert_eq!(roles, ["assistant", "user", "user"]);
+}
+
+#[test]
+fn a_call_of_tools_is_no_final_answer() {
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "c1",
+        "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+    // Servers say `stop` of a call that was demanded by `tool_choice`.
+    for finish in ["tool_calls", "stop"] {
+        let setup = gated(OpenAi, false, &[OpenAi], Delivery::Guarded, 1);
+        let replies = vec![body(&[choice(0, &call, finish)])];
+        let (end, _, record) = told(setup, &mut Watch::default(), replies);
+        assert!(end.is_delivered(), "{finish}: {end:?}");
+        assert_eq!(record.gate, None);
+    }
+}
+
+#[test]
+fn a_refusal_in_its_own_field_is_a_refusal() {
+    let refusal = json!({"role": "assistant", "content": null, "refusal": "good try, but no"});
+    let setup = gated(OpenAi, false, &[OpenAi], Delivery::Guarded, 0);
+    let replies = vec![body(&[choice(0, &refusal, "stop")])];
+    let (end, _, _) = told(setup, &mut Watch::default(), replies);
+    assert_eq!(fault(&end).code, Code::GateFailed);
+}
+
+#[test]
+fn every_choice_must_pass() {
+    let both = |second: &str| {
+        body(&[
+            choice(0, &text("good"), "stop"),
+            choice(1, &text(second), "stop"),
+        ])
+    };
+    let mut setup = gated(OpenAi, false, &[OpenAi], Delivery::Guarded, 1);
+    setup.wishes.choices = 2;
+    setup.wishes.joinable = false;
+    setup.targets[0].streams_plain_calls = false;
+    let replies = vec![both("poor"), both("good too")];
+    let (end, asked, _) = told(setup.clone(), &mut Watch::default(), replies);
+    assert!(end.is_delivered());
+    let (_, Ask::Resume { messages }) = &asked[1] else {
+        panic!("{asked:?}");
+    };
+    assert!(messages[0].windows(4).any(|at| at == b"poor"));
+
+    // On a live stream each is looked at as well.
+    for (second, flagged) in [("poor", true), ("good too", false)] {
+        let mut setup = setup.clone();
+        setup.wishes.stream = true;
+        setup.policy.delivery = Delivery::Live;
+        let (end, _, record) = told(setup, &mut Watch::default(), vec![both(second)]);
+        assert!(end.is_delivered());
+        assert_eq!(record.flagged.is_some(), flagged, "{second}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_held_is_flagged() {
+    for delivery in [Delivery::Live, Delivery::Guarded] {
+        for vendor in DIALECTS {
+            for (said, flagged) in [
+                ("poor", Some("must_contain: `good` is missing".to_owned())),
+                ("good", None),
+            ] {
+                let mut setup = gated(OpenAi, true, &[vendor], delivery, 1);
+                setup.policy.join = false;
+                let replies = vec![says(vendor, said)];
+                let (end, _, record) = told(setup, &mut Watch::default(), replies);
+                assert!(end.is_delivered());
+                assert_eq!((record.flagged, record.gate), (flagged, None));
+            }
+        }
+    }
+}
+
+/// What was added to the request is not what the caller asked for: that it is refused, or does not fit,
+/// says nothing of the question.
+#[test]
+fn a_second_ask_that_is_refused_leads_on() {
+    for (status, error) in [
+        (400, r#"{"error":{"message":"roles must alternate"}}"#),
+        (413, r#"{"error":{"message":"too large"}}"#),
+        (
+            400,
+            r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#,
+        ),
+    ] {
+        let mut setup = gated(OpenAi, false, &[OpenAi, OpenAi], Delivery::Guarded, 1);
+        setup.targets[0].context_window = Some(1000);
+        setup.targets[1].context_window = Some(10);
+        let replies = vec![
+            says(OpenAi, "poor"),
+            Reply::Status(status, error),
+            says(OpenAi, "good"),
+        ];
+        let (end, asked, _) = told(setup, &mut Watch::default(), replies);
+        assert!(end.is_delivered(), "{error}: {end:?}");
+        assert_eq!(asked[2], (1, Ask::Original));
+    }
+}
+
+#[test]
+fn a_held_back_answer_weighs_more_than_what_failed_after_it() {
+    let setup = gated(OpenAi, false, &[OpenAi, OpenAi], Delivery::Guarded, 0);
+    let replies = vec![says(OpenAi, "poor"), Reply::Status(500, "{}")];
+    let (end, _, _) = told(setup, &mut Watch::default(), replies);
+    let fault = fault(&end);
+    assert_eq!(fault.code, Code::GateFailed);
+    assert_eq!(
+        fault.message,
+        "no answer passed the gate in 2 attempts; must_contain: `good` is missing; last: status 500"
+    );
+}
+
+#[test]
+fn the_deadline_names_the_gate() {
+    let mut setup = gated(OpenAi, false, &[OpenAi], Delivery::Guarded, 1);
+    setup.policy.deadline = Duration::from_secs(7);
+    let replies = vec![says(OpenAi, "poor"), Reply::Open(String::new())];
+    let (end, _, record) = told(setup, &mut Watch::default(), replies);
+    assert_eq!(fault(&end).code, Code::Deadline);
+    assert!(
+        fault(&end).message.ends_with("`good` is missing"),
+        "{end:?}"
+    );
+    assert_eq!(record.attempts[1].verdict, "cancelled");
+}
+
+/// A turn that pauses is put together before it is looked at, and what is asked again may pause too.
+#[test]
+fn paused_turns_are_checked_whole() {
+    let paused = |text: &str| {
+        let content = json!([{"type": "text", "text": text}]);
+        let answer = json!({"id": "m", "type": "message", "role": "assistant", "model": "m",
+            "content": content, "stop_reason": "pause_turn", "usage": {"output_tokens": 1}});
+        Reply::Body(answer.to_string())
+    };
+    let mut setup = gated(Anthropic, false, &[Anthropic], Delivery::Guarded, 1);
+    setup.policy.max_continuations = 2;
+    setup.wishes.pausable = true;
+    let replies = vec![
+        paused("po"),
+        says(Anthropic, "or"),
+        paused("go"),
+        says(Anthropic, "od"),
+    ];
+    let (end, asked, _) = told(setup, &mut Watch::default(), replies);
+    assert!(end.is_delivered(), "{end:?}");
+    let texts = |ask: &Ask| match ask {
+        Ask::Resume { messages } => messages
+            .iter()
+            .map(|message| serde_json::from_slice::<Value>(message).unwrap()["content"].take())
+            .collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(texts(&asked[1].1).len(), 1);
+    assert_eq!(texts(&asked[2].1)[0], "poor");
+    let last = texts(&asked[3].1);
+    assert_eq!((last.len(), &last[0]), (3, &json!("poor")));
+    assert_eq!(last[2][0]["text"], "go");
 }
 
 #[test]
