@@ -225,7 +225,7 @@ pub(crate) async fn list(shared: &Shared, request: &Request) -> Answer {
 pub(crate) async fn show(shared: &Shared, request: &Request, id: &str) -> Answer {
     let wait = input::wait(request, shared.terms().wait)?;
     let end = end_of(wait);
-    let mut waiting = Waiting::new(shared);
+    let mut waiting = Waiting::for_approvals(shared);
     loop {
         waiting.listen();
         let approval = find(shared, request, id).await?;

@@ -66,7 +66,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, request: &Request) -> Answer {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let writer = Writer {
         shared: shared.clone(),
-        waiting: Waiting::new(shared),
+        waiting: Waiting::for_events(shared),
         scope,
         after,
         sender,

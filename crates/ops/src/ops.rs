@@ -14,7 +14,7 @@ use crate::routes::{self, Op};
 use crate::shared::Shared;
 use crate::terms::Terms;
 use crate::upkeep::{self, Checked};
-use crate::{approvals, events, runs};
+use crate::{approvals, events, runs, wait};
 
 /// Runs, approvals, events, and all that is mounted beside them.
 pub struct Ops {
@@ -24,7 +24,8 @@ pub struct Ops {
 }
 
 impl Ops {
-    /// Answers its own paths and those of `mounts`. [`Self::run`] is to be called once.
+    /// Answers its own paths and those of `mounts`. [`Self::run`] is to be called once: without it no
+    /// long poll is woken.
     pub fn new(store: Store, mounts: Vec<Mount>, terms: Terms, clock: Clock) -> Arc<Self> {
         let documents: Vec<Value> = mounts.iter().map(|mount| mount.document.clone()).collect();
         let document = merged(&documents);
@@ -49,7 +50,12 @@ impl Ops {
             let _ = drain.wait_for(|drain| *drain).await;
             shared.drain.send_replace(true);
         };
-        tokio::join!(going_down, upkeep::watch(shared), upkeep::forget(shared));
+        tokio::join!(
+            going_down,
+            wait::relay(shared),
+            upkeep::watch(shared),
+            upkeep::forget(shared)
+        );
         let mut streams = std::mem::take(&mut *shared.streams.lock());
         while streams.join_next().await.is_some() {}
     }

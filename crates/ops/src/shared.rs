@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     clock: Clock,
     terms: RwLock<Arc<Terms>>,
+    /// Rings when an approval may have changed; see `wait::relay`.
+    pub(crate) approvals: watch::Sender<u64>,
     /// `true` from the beginning of going down.
     pub(crate) drain: watch::Sender<bool>,
     /// The streams of events that are being written.
@@ -31,6 +33,7 @@ impl Shared {
             store,
             clock,
             terms: RwLock::new(Arc::new(terms)),
+            approvals: watch::Sender::new(0),
             drain: watch::Sender::new(false),
             streams: Mutex::new(JoinSet::new()),
             document,

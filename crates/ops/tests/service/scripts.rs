@@ -46,12 +46,11 @@ async fn answer(stream: TcpStream, ops: &Ops, calls: &AtomicU32) {
     stream.read_exact(&mut body).await.unwrap();
     let (status, body) = if path == "/v1/messages" {
         // The vendor fails at first.
-        match calls.fetch_add(1, Ordering::SeqCst) {
-            0 => (502, Bytes::from_static(b"{}")),
-            _ => {
-                let text = json!({"content": [{"type": "text", "text": "A \"quiet\" week."}]});
-                (200, text.to_string().into())
-            }
+        if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            (502, Bytes::from_static(b"{}"))
+        } else {
+            let text = json!({"content": [{"type": "text", "text": "A \"quiet\" week."}]});
+            (200, text.to_string().into())
         }
     } else {
         let request = Request {
