@@ -227,7 +227,9 @@ impl Stage {
             if !matches!(found.state, EffectState::Recorded | EffectState::Sending) {
                 break found;
             }
-            listener.rung().await;
+            // Turns a hang into a failure; nothing is measured by it.
+            let rung = tokio::time::timeout(Duration::from_mins(1), listener.rung());
+            rung.await.expect("it hangs");
         };
         self.drain.send_replace(true);
         run.await.unwrap();

@@ -9,6 +9,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+/// Turns a hang into a failure; nothing is measured by it.
+pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    let limit = std::time::Duration::from_mins(1);
+    tokio::time::timeout(limit, future).await.expect("it hangs")
+}
+
 /// What it does after it has read a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Play {
@@ -79,16 +85,18 @@ impl Site {
 
     /// Until that many requests were read.
     pub(crate) async fn reached(&self, count: usize) {
-        let mut counted = self.count.subscribe();
-        counted.wait_for(|seen| *seen >= count).await.unwrap();
+        self.until(|seen| seen.len() >= count).await;
     }
 
     /// Until what was read fits.
     pub(crate) async fn until(&self, fits: impl Fn(&[Seen]) -> bool) {
         let mut counted = self.count.subscribe();
-        while !fits(&self.seen()) {
-            counted.changed().await.unwrap();
-        }
+        let fitting = async {
+            while !fits(&self.seen()) {
+                counted.changed().await.unwrap();
+            }
+        };
+        in_time(fitting).await;
     }
 
     async fn serve(&self, mut tcp: TcpStream) {

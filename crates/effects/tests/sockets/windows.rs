@@ -10,7 +10,7 @@ use http::Method;
 use tokio::sync::Notify;
 
 use crate::house::{House, dir, target};
-use crate::site::Site;
+use crate::site::{Site, in_time};
 
 const EFFECT: &str = r#"{"target":"t","path":"/v1/a","payload":{"a":1},"key":"k"}"#;
 
@@ -35,7 +35,7 @@ async fn killed(place: &'static str, honours_keys: bool) -> (usize, usize, Strin
     first.begin();
     let posted = first.post_async(EFFECT).await;
     assert_eq!(posted.status, 202);
-    reached.notified().await;
+    in_time(reached.notified()).await;
     if place != AFTER_CLAIM {
         site.reached(1).await;
     }
