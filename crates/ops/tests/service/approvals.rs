@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use holdfast_core::fault::Code;
+use holdfast_ops::Terms;
 use holdfast_store::{TicketFilter, TicketKind, TicketState};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{BEGIN, Bench, get, open, post};
+use crate::harness::{BEGIN, Bench, get, open, open_with, post};
 
 const PATH: &str = "/v1/approvals";
 
@@ -325,5 +326,45 @@ async fn malformed_questions_are_refused_and_store_nothing() {
         assert_eq!(bench.refused(asked).await.0, Code::InvalidRequest, "{wait}");
     }
     assert_eq!(bench.events().await.len(), count);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_expires_with_its_ticket_and_wakes_who_waits() {
+    let bench = open().await;
+    let id = asked(&bench, r#"{"question":"?"}"#).await;
+    bench.pass(7 * 24 * 3600);
+    let waiting = get(&format!("{}?wait=60s", one(&id)));
+    let (waited, expired) = tokio::join!(bench.ok(waiting), bench.ops.expire());
+    assert_eq!(waited["state"], "expired");
+    assert!(expired.unwrap() >= 1);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_has_gone_is_told_and_ends_streams() {
+    let bench = open_with(Terms {
+        keep_alive: Duration::from_millis(5),
+        ..Terms::default()
+    })
+    .await;
+    let id = asked(&bench, r#"{"question":"?"}"#).await;
+    let mut stream = bench.stream(get("/v1/events?after=0")).await;
+    stream.event().await.unwrap();
+    bench.store.close().await;
+    for asked in [
+        get(&one(&id)),
+        get("/v1/runs"),
+        post(PATH, r#"{"question":"?"}"#),
+        post("/v1/runs", ""),
+        get("/v1/events"),
+    ] {
+        assert_eq!(bench.refused(asked).await.0, Code::StoreUnavailable);
+    }
+    let mut last = String::new();
+    while let Some(block) = stream.block().await {
+        last = block;
+    }
+    assert_eq!(last, ": the store is unavailable");
     bench.down().await;
 }

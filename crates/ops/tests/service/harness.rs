@@ -27,7 +27,7 @@ pub(crate) struct Bench {
     now: Arc<AtomicI64>,
     drain: watch::Sender<bool>,
     task: JoinHandle<()>,
-    _place: TempDir,
+    _place: Option<TempDir>,
 }
 
 /// What came back.
@@ -71,15 +71,24 @@ pub(crate) async fn open_working(terms: Terms) -> Bench {
         Arc::new(move || Wall(now.load(Ordering::SeqCst)))
     };
     let ops = Ops::new(store.clone(), Vec::new(), terms, clock);
+    Bench {
+        now,
+        _place: Some(place),
+        ..working(ops, store)
+    }
+}
+
+/// The service at work, with a clock that the bench does not turn.
+pub(crate) fn working(ops: Arc<Ops>, store: Store) -> Bench {
     let (drain, drained) = watch::channel(false);
     let task = tokio::spawn(ops.clone().run(drained));
     Bench {
         ops,
         store,
-        now,
+        now: Arc::new(AtomicI64::new(BEGIN)),
         drain,
         task,
-        _place: place,
+        _place: None,
     }
 }
 

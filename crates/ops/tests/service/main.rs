@@ -9,6 +9,7 @@ mod approvals;
 mod documents;
 mod events;
 mod harness;
+mod replicas;
 mod runs;
 mod scripts;
 mod steps;
