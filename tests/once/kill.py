@@ -79,7 +79,7 @@ class Load:
         payload = {"target": target, "key": mark, "payload": {"do": mark}}
         ends = {"done", "doubt", "failed", "cancelled"}
         answer = await self.insist(mark, "POST", "/v1/effects?wait=3s", payload, {"Content-Type": "application/json"},
-                                   lambda a: a.status == 200 and a.json()["state"] in ends)
+                                   lambda a: a.status in (200, 202) and a.json()["state"] in ends)
         if answer is not None:
             self.effects[mark] = (target, answer.json())
 
