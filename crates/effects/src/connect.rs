@@ -142,3 +142,31 @@ pub(crate) async fn tls<S: Stream + 'static>(
     let stream = connector.connect(name, stream).await.map_err(wrap)?;
     Ok(Box::new(stream))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_forbidden_address_forbids_the_name() {
+        let check = |addresses: &[&str], allow_private| {
+            let place = Place {
+                host: "name.example",
+                port: 1,
+                allow_private,
+            };
+            let addresses: Vec<SocketAddr> = addresses
+                .iter()
+                .map(|ip| SocketAddr::new(ip.parse().unwrap(), 1))
+                .collect();
+            super::check(place, &addresses).is_ok()
+        };
+        assert!(check(&["8.8.8.8", "2606:4700::1"], false));
+        for private in ["127.0.0.1", "169.254.169.254", "::ffff:10.0.0.1", "fd00::1"] {
+            assert!(!check(&["8.8.8.8", private], false), "{private}");
+            assert!(!check(&[private, "8.8.8.8"], false), "{private}");
+            assert!(check(&[private], true), "{private}");
+        }
+        assert!(!check(&[], true));
+    }
+}
