@@ -4,4 +4,58 @@
 //! and prints the counts. The manual is `docs/crash-tests.md`. Nothing here depends on Holdfast's crates:
 //! it is a second reading of the promises, from outside.
 
-fn main() {}
+mod binary;
+mod client;
+mod kill;
+mod load;
+mod plan;
+mod process;
+mod report;
+mod seen;
+mod server;
+mod stand;
+mod targets;
+mod vendor;
+mod verdict;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Kills, freezes and cuts off Holdfast under load, and counts what was promised
+#[derive(Debug, Parser)]
+#[command(after_help = "Manual: docs/crash-tests.md")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Kill(kill::Args),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            report::say(&format!("error: no runtime: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    let ended = runtime.block_on(async {
+        match args.command {
+            Command::Kill(args) => kill::run(args).await,
+        }
+    });
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report::say(&format!("error: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
