@@ -305,6 +305,23 @@ defaults:
     first_token: 30s
     idle: 20s
     attempt: 10m
+
+# What is kept: answers under their keys, effects, tickets, runs. Made at the first start, beside this
+# file. `postgres://user:password@host/database` is for more than one process.
+store:
+  url: sqlite:holdfast.db
+  # encryption_key: ${HOLDFAST_STORE_KEY}   # seals content at rest: `openssl rand -hex 32`
+
+# Side effects that callers name and Holdfast performs once. `honours_keys: true` only where the target
+# performs a repeated key once; otherwise what is lost on its way becomes a ticket.
+# effects:
+#   targets:
+#     - name: billing
+#       url: https://billing.example.com
+#       paths: [/v1/charges]
+#       headers:
+#         Authorization: Bearer ${BILLING_KEY}
+#       honours_keys: true
 ";
 
 #[cfg(test)]
@@ -396,6 +413,28 @@ mod tests {
                 Err(rejected) => panic!("{}", rejected.render(false)),
             }
         }
+    }
+
+    #[test]
+    fn the_written_file_keeps_things_and_its_commented_effect_is_right() {
+        let env = |name: &str| name.ends_with("_KEY").then(|| format!("{name}-0123456789"));
+        let disk = Disk {
+            directory: "/etc/holdfast".into(),
+        };
+        let text = init_text(&DetectedKeys::in_env(&env));
+        let (before, effects) = text.split_once("# effects:\n").expect("commented effects");
+        let effects = effects.replace("\n# ", "\n").replacen("# ", "", 1);
+        let text = format!("{before}effects:\n{effects}");
+        let config = match parse("holdfast.yaml", &text, &env, &disk) {
+            Ok(loaded) => loaded.config,
+            Err(rejected) => panic!("{}", rejected.render(false)),
+        };
+        let store = config.store.expect("a store");
+        assert!(!store.implied);
+        let place = crate::checked::StorePlace::Sqlite("/etc/holdfast/holdfast.db".into());
+        assert_eq!(store.place, place);
+        assert_eq!(config.effects.targets[0].name, "billing");
+        assert!(config.effects.targets[0].honours_keys);
     }
 
     #[test]

@@ -312,23 +312,17 @@ impl Read for AnyJson {
     }
 }
 
-/// YAML's own idea of a value: a number where it looks like one. A text that looks like a number is
-/// written as JSON text instead.
+/// YAML's own idea of a value: in quotes a text, else a number, `true`, `false` or nothing where it
+/// looks like one. A field that is given twice is reported.
 fn json_of(node: &Node, reader: &mut Reader<'_>) -> Option<Json> {
     Some(match &node.value {
         Value::Null => Json::Null,
         Value::Scalar(_) => {
             let text = reader.text(node, "a value")?.value;
-            match text.as_str() {
-                "true" => Json::Bool(true),
-                "false" => Json::Bool(false),
-                "null" | "~" => Json::Null,
-                number
-                    if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) =>
-                {
-                    serde_json::from_str(number).unwrap_or(Json::String(text))
-                }
-                _ => Json::String(text),
+            if node.quoted {
+                Json::String(text)
+            } else {
+                plain_json(text)
             }
         }
         Value::List(items) => {
@@ -336,13 +330,30 @@ fn json_of(node: &Node, reader: &mut Reader<'_>) -> Option<Json> {
             Json::Array(items.collect::<Option<_>>()?)
         }
         Value::Map(entries) => {
-            let entries = entries.iter().map(|(key, value)| {
+            let mut fields = serde_json::Map::new();
+            for (key, value) in entries {
                 let value = json_of(value, reader)?;
-                Some((key.text.clone(), value))
-            });
-            Json::Object(entries.collect::<Option<_>>()?)
+                if fields.insert(key.text.clone(), value).is_some() {
+                    let message = format!("`{}` is given twice", key.text);
+                    reader.report(Problem::error(key.span.clone(), message));
+                    return None;
+                }
+            }
+            Json::Object(fields)
         }
     })
+}
+
+/// A value without quotes.
+fn plain_json(text: String) -> Json {
+    match text.as_str() {
+        "true" => Json::Bool(true),
+        "false" => Json::Bool(false),
+        number if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
+            serde_json::from_str(number).unwrap_or(Json::String(text))
+        }
+        _ => Json::String(text),
+    }
 }
 
 fn file(path: String, node: &Node, reader: &mut Reader<'_>) -> Option<SecretText> {

@@ -23,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) span: Span,
     /// A local tag without its `!`: `file` for `!file secrets/key`.
     pub(crate) tag: Option<String>,
+    /// Written in quotes or as a block: a text, whatever it looks like.
+    pub(crate) quoted: bool,
     pub(crate) value: Value,
 }
 
@@ -65,6 +67,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Error> {
     Ok(builder.root.unwrap_or(Node {
         span: 0..0,
         tag: None,
+        quoted: false,
         value: Value::Null,
     }))
 }
@@ -115,7 +118,14 @@ impl Builder {
             Event::Scalar(content, style, anchor, tag) => {
                 let value = scalar(&content, style, tag.is_some());
                 let tag = tag.as_deref().map(local_name);
-                self.add(Node { span, tag, value }, anchor)
+                let quoted = style != ScalarStyle::Plain;
+                let node = Node {
+                    span,
+                    tag,
+                    quoted,
+                    value,
+                };
+                self.add(node, anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.open(Value::List(Vec::new()), span, anchor, tag.as_deref(), text)
@@ -156,6 +166,7 @@ impl Builder {
         let node = Node {
             span: first_line(text, span.start),
             tag: tag.map(local_name),
+            quoted: false,
             value,
         };
         self.open.push(Open {
