@@ -187,6 +187,37 @@ cases! {
     pass_through_without_a_fallback: "providers:\n  - { name: anthropic, auth: caller }\n  \
         - { name: openai, auth: caller }\n\
         routes: [{ model: m, targets: [anthropic, openai/gpt] }]\n";
+    stores: with("store: { url: \"mysql://u:canary@h/d\", encryption_key: canary, lease: 0s }\n");
+    a_store_in_memory: with("store: { url: \"sqlite::memory:\" }\n");
+    nothing_is_kept: with(
+        "store: { url: none }\ndefaults: { idempotency: { expiry: 1h }, tickets: all }\n\
+         effects: { targets: [{ name: t, url: \"https://t.example\", honours_keys: true }] }\n"
+    );
+    gates: routes(
+        "  - { model: m, targets: [anthropic], gate: { min_length: 1 } }\n  \
+         - { model: n, targets: [openai], delivery: whole, gate: { asks: 2 } }\n  \
+         - { model: o, targets: [openai], delivery: whole, gate: { json_schema: \"{\", on: jsn } }\n  \
+         - { model: p, targets: [openai], delivery: whole, gate: { json_schema: { a: 1, a: 2 } } }\n  \
+         - { model: q, targets: [openai], delivery: whole, gate: { json_schema: !file no-pem } }"
+    );
+    effect_targets: with(
+        "effects:\n  targets:\n    - { name: a, url: \"https://a.example\" }\n    \
+         - { name: a, url: a.example, honours_keys: true }\n    \
+         - { name: \"b c\", honours_keys: true }\n    \
+         - { name: d, honours_keys: true }\n    \
+         - { name: e, honours_keys: yes, url: \"https://\" }\n    \
+         - { name: f, honours_keys: true, url: \"http://10.0.0.1\", methods: [GET], paths: [x] }\n    \
+         - { name: g, honours_keys: true, url: \"https://g.example\", headers: { Host: canary, \"a b\": canary }, key_header: \"\", sign: canary }\n"
+    );
+    mail_targets: with(
+        "effects:\n  targets:\n    - { name: a, kind: smtp, honours_keys: false }\n    \
+         - { name: b, kind: smtp, honours_keys: false, host: h, from: nobody, username: u, port: 70000 }\n    \
+         - { name: c, kind: mail, honours_keys: false }\n"
+    );
+    webhooks: with(
+        "webhooks:\n  - { name: a }\n  - { name: b, url: \"http://localhost\", secret: \"${KEY}\", events: [tickets] }\n  \
+         - { name: b, url: \"https://b.example\", secret: canary }\n"
+    );
     non_ascii_places: "providers: [{ name: ollama, domäne: ü }]\nroutes: [{ model: 模型, targets: [öllama] }]\n";
 }
 

@@ -221,4 +221,21 @@ pub(super) fn without_store(draft: &Draft, config: &Config, checker: &mut Checke
             checker.report(Problem::error(span, message));
         }
     }
+    let sections = std::iter::once(draft.defaults.get().map(|defaults| defaults.policy()));
+    let routes = draft.routes.items().iter();
+    let sections = sections.flatten().chain(routes.map(|route| route.policy()));
+    for fields in sections {
+        let useless = [
+            ("idempotency", fields.idempotency.span()),
+            ("tickets", fields.tickets.span()),
+            ("ticket_retry", fields.ticket_retry.span()),
+            ("ticket_expiry", fields.ticket_expiry.span()),
+        ];
+        for (what, span) in useless {
+            if let Some(span) = span {
+                let message = format!("`{what}` has no effect: `store` says `none`");
+                checker.report(Problem::warning(span, message));
+            }
+        }
+    }
 }

@@ -1,10 +1,13 @@
 //! Where effects may go, and who is told of events.
 
+use std::net::IpAddr;
+
 use crate::checked::{Backoff, BaseUrl, EffectKind, EffectTarget, Effects, SmtpSecurity, Webhook};
 use crate::diagnostic::Problem;
 use crate::draft::{EffectTargetDraft, EffectWord, EffectsDraft, WebhookDraft};
 use crate::secret::Secret;
 use crate::shape::{Field, Spanned};
+use crate::values::SecretText;
 
 use super::Checker;
 
@@ -12,6 +15,25 @@ use super::Checker;
 const METHODS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 const DOUBT_HELP: &str = "write `true` only if the target performs a repeated `Idempotency-Key` once; \
                           with `false` nothing is ever sent twice, and what is lost on its way becomes a ticket";
+
+/// Headers that belong to the transport.
+const RESERVED: [&str; 11] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// What the kinds of events begin with.
+const SUBJECTS: [&str; 5] = ["approval", "effect", "run", "step", "ticket"];
+/// The fewest bytes of a signing secret.
+const SHORTEST_SECRET: usize = 16;
 
 pub(super) fn all(field: &Field<EffectsDraft>, checker: &mut Checker<'_>) -> Effects {
     let mut effects = Effects::default();
@@ -101,6 +123,13 @@ fn target(
 fn http(draft: &EffectTargetDraft, checker: &mut Checker<'_>) -> Option<EffectKind> {
     let url = checker.required(&draft.url, &draft.at, "the effect target has no `url`")?;
     let url = url_of(url, checker);
+    check_private(
+        url.as_ref(),
+        &draft.allow_private,
+        draft.url.span(),
+        checker,
+    );
+    check_names(draft, checker);
     let methods = match draft.methods.given() {
         None => vec!["POST".to_owned()],
         Some(given) => {
@@ -139,8 +168,69 @@ fn http(draft: &EffectTargetDraft, checker: &mut Checker<'_>) -> Option<EffectKi
             .get()
             .cloned()
             .unwrap_or_else(|| "Idempotency-Key".to_owned()),
-        sign: secret(&draft.sign, "signing secret", checker),
+        sign: draft
+            .sign
+            .given()
+            .and_then(|given| signing_secret(given, checker)),
     })
+}
+
+/// Header names: those that are sent, those that callers may set, the one for the key.
+fn check_names(draft: &EffectTargetDraft, checker: &mut Checker<'_>) {
+    let named = draft.headers.get().map_or(&[][..], |named| &named.0);
+    let sent = named.iter().map(|(name, _)| (&name.value, &name.span));
+    let allowed = draft.allow_headers.given().into_iter();
+    let allowed = allowed.flat_map(|given| given.value.iter().map(|name| (name, &given.span)));
+    let key = draft.key_header.given().into_iter();
+    let key = key.map(|given| (&given.value, &given.span));
+    for (name, span) in sent.chain(allowed).chain(key) {
+        let lower = name.to_ascii_lowercase();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let message = if lower.is_empty() || !lower.bytes().all(fits) {
+            "this is not a valid header name".to_owned()
+        } else if RESERVED.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+            format!("the header `{lower}` is set by Holdfast itself")
+        } else {
+            continue;
+        };
+        checker.report(Problem::error(span.clone(), message));
+    }
+}
+
+/// An address that is written out and can never be reached. Names are looked up when something is
+/// sent, and checked then.
+fn check_private(
+    url: Option<&BaseUrl>,
+    allowed: &Field<bool>,
+    span: Option<crate::yaml::Span>,
+    checker: &mut Checker<'_>,
+) {
+    let Some(url) = url.filter(|_| allowed.get() != Some(&true)) else {
+        return;
+    };
+    let is_private = match url.host.parse() {
+        Ok(IpAddr::V4(v4)) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        Ok(IpAddr::V6(v6)) => {
+            v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()
+        }
+        Err(_) => url.host == "localhost" || url.host.ends_with(".localhost"),
+    };
+    if is_private {
+        let message = "this is a private address: whatever is sent there will be refused";
+        let problem = Problem::warning(span, message);
+        checker.report(problem.help("`allow_private: true` permits it"));
+    }
+}
+
+fn signing_secret(given: &Spanned<SecretText>, checker: &mut Checker<'_>) -> Option<Secret> {
+    let secret = checker.secret(given, "signing secret")?;
+    if secret.expose().len() >= SHORTEST_SECRET {
+        return Some(secret);
+    }
+    let message = format!("a signing secret has at least {SHORTEST_SECRET} bytes");
+    let problem = Problem::error(given.span.clone(), message);
+    checker.report(problem.help("make one with `openssl rand -hex 32`"));
+    None
 }
 
 fn smtp(draft: &EffectTargetDraft, checker: &mut Checker<'_>) -> Option<EffectKind> {
@@ -150,6 +240,7 @@ fn smtp(draft: &EffectTargetDraft, checker: &mut Checker<'_>) -> Option<EffectKi
         let problem = Problem::error(host.span.clone(), "the mail target has no `allow_to`");
         checker.report(problem.help("list addresses, or whole domains like `*@example.org`"));
     }
+    check_login(draft, checker);
     let security = draft.security.get().copied().unwrap_or(SmtpSecurity::Tls);
     if security == SmtpSecurity::None && draft.password.given().is_some() {
         let message = "the password would cross the network in the clear";
@@ -182,11 +273,22 @@ fn smtp(draft: &EffectTargetDraft, checker: &mut Checker<'_>) -> Option<EffectKi
     })
 }
 
-fn secret(
-    field: &Field<crate::values::SecretText>,
-    what: &str,
-    checker: &mut Checker<'_>,
-) -> Option<Secret> {
+fn check_login(draft: &EffectTargetDraft, checker: &mut Checker<'_>) {
+    if let Some(from) = draft.from.given()
+        && !from.contains('@')
+        && !from.is_empty()
+    {
+        let message = "the sender is no mail address";
+        checker.report(Problem::error(from.span.clone(), message));
+    }
+    if draft.username.is_absent() != draft.password.is_absent() {
+        let span = draft.username.span().or_else(|| draft.password.span());
+        let message = "`username` and `password` belong together";
+        checker.report(Problem::error(span, message));
+    }
+}
+
+fn secret(field: &Field<SecretText>, what: &str, checker: &mut Checker<'_>) -> Option<Secret> {
     let given = field.given()?;
     checker.secret(given, what)
 }
@@ -216,20 +318,24 @@ pub(super) fn webhooks(
             checker.report(Problem::error(name.span.clone(), message));
         }
         let url = if let Some(given) = item.url.given() {
-            url_of(&given.value, checker)
+            let url = url_of(&given.value, checker);
+            let span = Some(given.span.clone());
+            check_private(url.as_ref(), &item.allow_private, span, checker);
+            url
         } else {
             let message = "the webhook has no `url`";
             checker.report(Problem::error(name.span.clone(), message));
             None
         };
         let secret = if let Some(given) = item.secret.given() {
-            checker.secret(given, "webhook's secret")
+            signing_secret(given, checker)
         } else {
             let help = "deliveries are signed; make one with `openssl rand -hex 32`";
             let problem = Problem::error(name.span.clone(), "the webhook has no `secret`");
             checker.report(problem.help(help));
             None
         };
+        check_events(&item.events, checker);
         if let (Some(url), Some(secret)) = (url, secret) {
             webhooks.push(Webhook {
                 name: name.value.clone(),
@@ -241,4 +347,18 @@ pub(super) fn webhooks(
         }
     }
     webhooks
+}
+
+fn check_events(field: &Field<Vec<String>>, checker: &mut Checker<'_>) {
+    let Some(given) = field.given() else {
+        return;
+    };
+    for event in &given.value {
+        let subject = event.split_once('.').map(|(subject, _)| subject);
+        if !subject.is_some_and(|subject| SUBJECTS.contains(&subject)) {
+            let message = format!("there are no events `{event}`");
+            let help = "write them like `ticket.opened` or `effect.*`";
+            checker.report(Problem::warning(given.span.clone(), message).help(help));
+        }
+    }
 }
