@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::health::{Health, judge};
 use super::job::{Job, Shape};
@@ -39,9 +40,14 @@ const LOG_BYTES: &str = "67108864";
 /// Memory for pages of one connection; negative = KiB.
 const CACHE: &str = "-32000";
 
+/// The longest that a group waits for its members; also the shortest commit that makes it wait.
+const GATHER: Duration = Duration::from_millis(1);
+
 pub(crate) struct Sqlite {
     runtime: Handle,
     queue: mpsc::Sender<Order>,
+    /// Operations that wait for the writer or run.
+    writes: Arc<AtomicUsize>,
     readers: SqlitePool,
     reading: Arc<Semaphore>,
     owner: Arc<str>,
@@ -67,6 +73,10 @@ struct Writer {
     /// The longest that a batch may take.
     timeout: Duration,
     cap: Option<i64>,
+    /// Operations that wait or run.
+    writes: Arc<AtomicUsize>,
+    /// How many there were when the last group was about to be answered.
+    present: usize,
 }
 
 // === impl Sqlite ===
@@ -88,6 +98,7 @@ impl Sqlite {
             .connect()
             .await
             .map_err(|error| judge(&error).error)?;
+        let writes = Arc::new(AtomicUsize::new(0));
         let mut writer = Writer {
             options: connect.clone(),
             conn: Some(Box::new(conn)),
@@ -95,6 +106,8 @@ impl Sqlite {
             health: Arc::clone(&health),
             timeout: options.timeout,
             cap: None,
+            writes: Arc::clone(&writes),
+            present: 0,
         };
         writer.migrate().await?;
         let readers = SqlitePoolOptions::new()
@@ -110,6 +123,7 @@ impl Sqlite {
         Ok(Self {
             runtime: runtime.clone(),
             queue,
+            writes,
             readers,
             reading: Arc::new(Semaphore::new(options.queue.max(1))),
             owner,
@@ -122,8 +136,10 @@ impl Sqlite {
 
     pub(crate) fn write(&self, job: Box<dyn Job>) -> Result<()> {
         self.health.waiting.fetch_add(1, Ordering::Relaxed);
+        self.writes.fetch_add(1, Ordering::Relaxed);
         self.queue.try_send(Order::Do(job)).map_err(|error| {
             self.health.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.writes.fetch_sub(1, Ordering::Relaxed);
             refused(&error)
         })
     }
@@ -261,7 +277,10 @@ impl Writer {
         let mut batch = Vec::with_capacity(most);
         let mut caps = Vec::new();
         let mut open = true;
+        let mut expected = 0;
         while open && orders.recv_many(&mut batch, most).await > 0 {
+            gather(&mut orders, &mut batch, most.min(expected)).await;
+            let started = Instant::now();
             let mut jobs = Vec::with_capacity(batch.len());
             for order in batch.drain(..) {
                 match order {
@@ -269,9 +288,16 @@ impl Writer {
                     Order::Cap(pages, answer) => caps.push((pages, answer)),
                 }
             }
+            // Who is answered now comes back soon, and who came meanwhile is there already. Where a
+            // sync costs nothing, waiting for them gains nothing.
             if !jobs.is_empty() {
                 self.batch(jobs).await;
             }
+            expected = if started.elapsed() >= GATHER {
+                self.present
+            } else {
+                0
+            };
             for (pages, answer) in caps.drain(..) {
                 open = pages >= 0;
                 drop(answer.send(self.cap(pages).await));
@@ -306,8 +332,9 @@ impl Writer {
         }
     }
 
-    fn answer(&self, jobs: Vec<Box<dyn Job>>, told: &Result<()>, rang: bool) {
+    fn answer(&mut self, jobs: Vec<Box<dyn Job>>, told: &Result<()>, rang: bool) {
         let count = jobs.len();
+        self.present = self.writes.fetch_sub(count, Ordering::Relaxed);
         self.health.waiting.fetch_sub(count, Ordering::Relaxed);
         self.health
             .operations
@@ -400,6 +427,19 @@ impl Writer {
             self.conn = Some(conn);
         }
         Ok(())
+    }
+}
+
+/// Waits a moment for as many as are expected. Without it, callers fall into two groups, each of which
+/// waits for the other's sync.
+async fn gather(orders: &mut mpsc::Receiver<Order>, batch: &mut Vec<Order>, expected: usize) {
+    let limit = Instant::now() + GATHER;
+    while batch.len() < expected {
+        let more = orders.recv_many(batch, expected - batch.len());
+        match timeout_at(limit, more).await {
+            Ok(some) if some > 0 => {}
+            _ => return,
+        }
     }
 }
 
