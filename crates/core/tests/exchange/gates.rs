@@ -83,7 +83,8 @@ fn says(dialect: Dialect, text: &str) -> Reply {
                 let name = event["type"].as_str().unwrap();
                 format!("event: {name}\ndata: {event}\n\n")
             })
-            .collect()
+            .collect::<Vec<String>>()
+            .concat()
         }
     })
 }
