@@ -159,7 +159,7 @@ mod tests {
                 .iter()
                 .map(|ip| SocketAddr::new(ip.parse().unwrap(), 1))
                 .collect();
-            super::check(place, &addresses).is_ok()
+            check(place, &addresses).is_ok()
         };
         assert!(check(&["8.8.8.8", "2606:4700::1"], false));
         for private in ["127.0.0.1", "169.254.169.254", "::ffff:10.0.0.1", "fd00::1"] {
