@@ -180,3 +180,21 @@ async fn what_is_no_number_is_refused() {
     drop(reply);
     bench.down().await;
 }
+
+/// More than one page, and more while it is open: each number once, in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stream_tells_each_event_once() {
+    let bench = open().await;
+    for place in 0..120 {
+        happen(&bench, "alice", &format!("r{place}")).await;
+    }
+    let mut stream = bench.stream(get("/v1/events?after=0")).await;
+    for expected in 1..=120 {
+        assert_eq!(stream.event().await.unwrap().0, expected);
+    }
+    for expected in 121..=125 {
+        happen(&bench, "alice", &format!("r{expected}")).await;
+        assert_eq!(stream.event().await.unwrap().0, expected);
+    }
+    bench.down().await;
+}
