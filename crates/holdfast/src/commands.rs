@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod effects;
 pub(crate) mod explain;
+pub(crate) mod gap;
 pub(crate) mod init;
 pub(crate) mod review;
 pub(crate) mod runs;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{approvals, check, demo, effects, explain, init, review, runs, serve, sim};
+use commands::{approvals, check, demo, effects, explain, gap, init, review, runs, serve, sim};
 
 // Thousands of small buffers of many lifetimes: jemalloc keeps the memory of long streams low.
 #[global_allocator]
@@ -49,6 +49,8 @@ enum Command {
     Effects(effects::Args),
     /// Ask people, and answer what workflows ask
     Approvals(approvals::Args),
+    /// Reckon how reliable a chain of steps is, and what a change would buy
+    Gap(gap::Args),
     /// Run simulated vendors with scripted faults
     Sim(sim::Args),
     /// Play a vendor's outage and compare: straight to the vendor, and through Holdfast
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Runs(args) => runs::run(&args),
         Command::Effects(args) => effects::run(&args),
         Command::Approvals(args) => approvals::run(&args),
+        Command::Gap(args) => gap::run(&args),
         Command::Sim(args) => sim::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Explain(args) => explain::run(&args),
