@@ -148,6 +148,10 @@ fn expressions_see_the_answer() {
         ),
         ("has(json.name) && json.name != ''", r#"{"name":"x"}"#),
         ("size(json) == 2 && json[0] in ['a', 'b']", r#"["a",1]"#),
+        (
+            "double(json.net) + double(json.tax) == double(json.total)",
+            r#"{"net":100,"tax":19.5,"total":119.5}"#,
+        ),
         ("type(json.n) == int", r#"{"n":1}"#),
         (
             "json.n == 18446744073709551615u",
