@@ -46,6 +46,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) spans: Spans,
     pub(crate) debug: bool,
+    /// Whoever makes this call sees to what is kept of it: it has a key, or comes from the queue.
+    pub(crate) kept_elsewhere: bool,
     pub(crate) _held: Held,
     pub(crate) _permit: Permit,
 }
@@ -171,6 +173,7 @@ pub(crate) fn understand(
         include_usage: envelope.include_usage(),
         query,
         debug: headers.contains_key("holdfast-debug"),
+        kept_elsewhere: false,
         spans: spans(&body, &envelope),
         headers,
         body: body.clone(),

@@ -22,6 +22,7 @@ use crate::admit::Call;
 use crate::clock::unix_seconds;
 use crate::gates::RouteGate;
 use crate::health::Selected;
+use crate::keyed;
 use crate::prepare;
 use crate::redact;
 use crate::settle::{self, settle};
@@ -288,6 +289,9 @@ impl Drive {
             self.exchange.record(),
             &self.losses,
         );
+        if let Outcome::Told(fault) = &finish.outcome {
+            keyed::keep_unkeyed(&self.worker, &self.call, fault);
+        }
         let upstream = std::mem::replace(&mut self.upstream, Upstream::None);
         if let (Upstream::Flowing { answer, .. }, Outcome::Delivered(_)) =
             (upstream, &finish.outcome)

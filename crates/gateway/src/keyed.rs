@@ -24,7 +24,7 @@ use crate::emit::{Reply, respond};
 use crate::worker::Worker;
 
 pub(crate) use later::{fetch, recall, resume};
-pub(crate) use pursue::pairs;
+pub(crate) use pursue::{keep_unkeyed, pairs};
 pub(crate) use recording::Reader;
 pub(crate) use registry::Registry;
 
@@ -34,13 +34,14 @@ use registry::Entered;
 const POLICY_HEADERS: [&str; 3] = ["holdfast-delivery", "anthropic-beta", "anthropic-version"];
 
 /// Answers a model call, once if it has a key.
-pub(crate) async fn answer(worker: &Rc<Worker>, call: Call) -> Result<Response<Reply>, Fault> {
+pub(crate) async fn answer(worker: &Rc<Worker>, mut call: Call) -> Result<Response<Reply>, Fault> {
     let later = later::is_wished(&call.headers);
     let key = match key_of(&call)? {
         Some(key) => key,
         None if later => idempotency::own_key(&call.id),
         None => return Ok(respond(Drive::new(worker.clone(), call)).await),
     };
+    call.kept_elsewhere = true;
     // Nothing is sent that could not be kept.
     worker.shared.durable.store()?;
     let id = KeyId {

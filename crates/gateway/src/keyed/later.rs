@@ -162,5 +162,7 @@ pub(crate) fn recall(worker: &Rc<Worker>, kept: KeptRequest, scope: &str) -> Res
         body: kept.body.into(),
     };
     let held = Held::new(shared);
-    understand(&snapshot, Who::again(scope), told, held, permit)
+    let mut call = understand(&snapshot, Who::again(scope), told, held, permit)?;
+    call.kept_elsewhere = true;
+    Ok(call)
 }

@@ -370,13 +370,25 @@ impl Pursuit {
     }
 }
 
+/// Keeps a call without a key that nobody could answer, where its route keeps all. Its caller is not
+/// held up: it was told already that there is no answer.
+pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
+    let wanted = call.policy().tickets == KeepTickets::All
+        && !call.kept_elsewhere
+        && afterwards(fault.code) == Afterwards::Ticket;
+    let Some(store) = worker.shared.durable.mounted().filter(|_| wanted) else {
+        return;
+    };
+    let ticket = new_ticket(worker, call, fault, None);
+    worker.spawn(async move {
+        if let Err(error) = store.open_ticket(ticket).await {
+            tracing::warn!(%error, "a call that nobody could answer could not be kept");
+        }
+    });
+}
+
 /// The ticket of a call that found no answer.
-pub(crate) fn new_ticket(
-    worker: &Worker,
-    call: &Call,
-    fault: &Fault,
-    key: Option<&KeyId>,
-) -> NewTicket {
+fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) -> NewTicket {
     let policy = call.policy();
     let now = worker.shared.clock.wall();
     let route = &call.snapshot.config.routes[call.route].model;

@@ -227,6 +227,49 @@ async fn a_call_that_nobody_could_answer_is_a_ticket_and_then_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_a_route_keeps_all_a_call_needs_no_key_for_it() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let policy = "defaults: {attempts_per_target: 1, tickets: all}";
+    let kept = kept(&two_vendors(&one, &two, policy)).await;
+    one.set_fault(&"status:500".parse().unwrap());
+    two.set_fault(&"status:500".parse().unwrap());
+    let body = messages("claude", false, "tell me");
+    let failed = kept.gateway.post("/v1/messages", &body).await;
+    failed.assert_fault(502, "HF-013");
+    let find = || async { kept.store.tickets(&TicketFilter::default()).await.unwrap() };
+    let mut tickets = find().await;
+    while tickets.is_empty() {
+        tokio::task::yield_now().await;
+        tickets = find().await;
+    }
+    assert_eq!(tickets.len(), 1);
+    assert_eq!(tickets[0].subject, failed.header("holdfast-exchange"));
+    assert_eq!(tickets[0].key, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_holds_back_what_it_refuses() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let policy = "defaults: {gate: {must_contain: ['no vendor says this'], asks: 1}}";
+    let kept = kept(&two_vendors(&one, &two, policy)).await;
+    let body = messages("claude", false, "tell me");
+    let refused = call(kept.gateway.address, "/v1/messages", "k", &body).await;
+    refused.assert_fault(502, "HF-033");
+    assert_eq!((one.requests().len(), two.requests().len()), (2, 2));
+    let tickets = kept.store.tickets(&TicketFilter::default()).await.unwrap();
+    assert_eq!(tickets[0].kind, holdfast_store::TicketKind::Gate);
+    // A stream that is not held is shown, and flagged.
+    let body = messages("claude", true, "tell me");
+    let shown = kept.gateway.post("/v1/messages", &body).await;
+    shown.assert_whole();
+    let id = shown.header("holdfast-exchange");
+    let ledger = kept.gateway.handle.ledger();
+    until("it is settled", || ledger.find(id).is_some()).await;
+    let flagged = ledger.find(id).unwrap().flagged.clone();
+    assert!(flagged.unwrap().contains("must_contain"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_may_be_refused_while_the_first_runs() {
     let (one, two) = (vendor("one").await, vendor("two").await);
     one.set_fault(&"slow-headers:300".parse().unwrap());
