@@ -27,6 +27,7 @@ impl Files for Disk {
 fn env(name: &str) -> Option<String> {
     match name {
         "STORE_KEY" => Some("c0ffee00".repeat(8)),
+        "UNSET" => None,
         name => Some(format!("{name}-canary-0123456789")),
     }
 }

@@ -82,10 +82,15 @@ fn target(
     name: &Spanned<String>,
     checker: &mut Checker<'_>,
 ) -> Option<EffectTarget> {
-    let kind = match draft.kind.get().copied().unwrap_or(EffectWord::Http) {
+    let word = match &draft.kind {
+        Field::Given(given) => Some(given.value),
+        Field::Absent => Some(EffectWord::Http),
+        Field::Bad => None,
+    };
+    let kind = word.and_then(|word| match word {
         EffectWord::Http => http(draft, checker),
         EffectWord::Smtp => smtp(draft, checker),
-    };
+    });
     let honours_keys = match &draft.honours_keys {
         Field::Given(given) => Some(given.value),
         Field::Bad => None,
