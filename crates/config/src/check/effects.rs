@@ -17,7 +17,7 @@ const DOUBT_HELP: &str = "write `true` only if the target performs a repeated `I
                           with `false` nothing is ever sent twice, and what is lost on its way becomes a ticket";
 
 /// Headers that belong to the transport.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 13] = [
     "connection",
     "content-encoding",
     "content-length",
@@ -29,6 +29,8 @@ const RESERVED: [&str; 11] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "forwarded",
+    "x-forwarded-for",
 ];
 /// What the kinds of events begin with.
 const SUBJECTS: [&str; 5] = ["approval", "effect", "run", "step", "ticket"];
