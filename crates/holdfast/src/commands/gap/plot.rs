@@ -5,11 +5,10 @@ use super::report::Report;
 /// Rows of the drawing.
 const ROWS: usize = 14;
 /// Columns of the drawing.
-const COLUMNS: usize = 68;
+const COLUMNS: usize = 62;
 
 /// What the characters mean.
-const LEGEND: &str =
-    "        *  independent steps   |  their interval   o  measured runs   :  their interval";
+const LEGEND: &str = "         * independent steps  | interval    o measured runs  : interval";
 
 /// The drawing's cells, from the top left.
 struct Canvas {
