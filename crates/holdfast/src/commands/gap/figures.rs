@@ -145,10 +145,10 @@ pub(super) fn supervise(steps: &mut [Step], named: &[String]) -> Result<(), Erro
             number.checked_sub(1).filter(|place| *place < steps.len())
         };
         let Some(place) = place.or_else(number) else {
-            let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+            let known: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
             return Err(Error::Usage(format!(
                 "`--supervised {name}`: there is no such step\nhelp: the steps are {}",
-                names.join(", ")
+                known.join(", ")
             )));
         };
         steps[place].supervised = true;

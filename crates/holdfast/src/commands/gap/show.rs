@@ -192,7 +192,9 @@ fn word(source: Source) -> &'static str {
 fn work(text: &mut String, report: &Report) {
     let work = &report.work;
     let spent = |steps: f64| {
-        if steps.is_finite() {
+        if steps >= 1e7 && steps.is_finite() {
+            format!("{steps:>10.1e}  {:>9}", "")
+        } else if steps.is_finite() {
             let share = (steps / work.least - 1.0) * 100.0;
             format!("{steps:>10.2}  {share:>+7.1} %")
         } else {
