@@ -58,7 +58,12 @@ fn row(text: &mut String, name: &str, counts: &str, estimate: &Estimate) {
 }
 
 fn counts(tally: Tally) -> String {
-    format!("{} / {}", tally.ok(), tally.total())
+    let (ok, total) = (tally.ok(), tally.total());
+    if total > 999_999 {
+        format!("{ok:.1e} / {total:.1e}")
+    } else {
+        format!("{ok} / {total}")
+    }
 }
 
 fn head(text: &mut String, report: &Report) {
