@@ -21,7 +21,9 @@ import wire
 import world
 
 CLIENTS = 24
-# How often a client repeats before its key counts as stuck.
+# A life must be able to outlast it, so that what the dead left behind is taken over.
+LEASE = "300ms"
+# How long after the last restart a client repeats before its key counts as stuck, in seconds.
 PATIENCE = 60.0
 
 
@@ -30,7 +32,7 @@ class Load:
 
     def __init__(self, gateway, dice):
         self.gateway, self.dice = gateway, dice
-        self.running = True
+        self.ended = None
         self.number = 0
         self.accepted = {}
         self.effects = {}
@@ -45,9 +47,8 @@ class Load:
 
     async def insist(self, mark, method, path, payload, headers, done):
         """Repeats until `done(answer)`, over every kind of failure."""
-        end = time.monotonic() + PATIENCE
         last = None
-        while time.monotonic() < end:
+        while self.ended is None or time.monotonic() < self.ended + PATIENCE:
             try:
                 answer = await wire.ask(self.gateway.port, method, path, payload, headers, limit=15)
                 if done(answer):
@@ -99,7 +100,7 @@ class Load:
             self.steps[mark] = shown.json()
 
     async def client(self):
-        while self.running:
+        while self.ended is None:
             roll = self.dice.random()
             await (self.call() if roll < 0.6 else self.effect() if roll < 0.9 else self.step())
 
@@ -110,7 +111,7 @@ async def play(args, directory):
     honouring, plain = world.Target(True, dice), world.Target(False, dice)
     for part in (vendor, honouring, plain):
         await part.start()
-    store = f"{{url: '{args.store or 'sqlite:' + str(Path(directory) / 'holdfast.db')}', lease: 1s}}"
+    store = f"{{url: '{args.store or 'sqlite:' + str(Path(directory) / 'holdfast.db')}', lease: {LEASE}}}"
     gateway = world.Gateway(args.bin, world.config(vendor, honouring, plain, store), directory)
     gateway.spawn()
     await gateway.ready()
@@ -129,7 +130,7 @@ async def play(args, directory):
         if (cycle + 1) % 50 == 0:
             print(f"  {cycle + 1} kills, {len(load.accepted)} answers, {len(load.effects)} effects, {len(load.steps)} steps, {time.monotonic() - began:.0f} s", flush=True)
     await gateway.ready()
-    load.running = False
+    load.ended = time.monotonic()
     await asyncio.gather(*clients)
     bad = await check(load, vendor, honouring, plain)
     gateway.stop()

@@ -44,19 +44,24 @@ impl Background {
             .map_err(|error| format!("no runtime for the store: {error}"))?;
         let (drain, drained) = watch::channel(false);
         let (configs, changed) = watch::channel(config.clone());
-        services::mount_none(gateway, runtime.handle());
+        let handle = runtime.handle();
         let keeper = match &config.store {
             None => {
-                gateway.refuse_store("the configuration says `store: none`".to_owned());
+                services::refuse(
+                    gateway,
+                    handle,
+                    "the configuration says that there is no store",
+                );
                 runtime.spawn(std::future::ready(()))
             }
             Some(terms) => {
-                let first = runtime.block_on(open(terms, runtime.handle()));
-                let first = judge(first, terms, gateway)?;
+                services::refuse(gateway, handle, "the store is not open yet");
+                let first = runtime.block_on(open(terms, handle));
+                let first = judge(first, terms, gateway, handle)?;
                 let keeper = Keeper {
                     terms: terms.clone(),
                     gateway: gateway.clone(),
-                    runtime: runtime.handle().clone(),
+                    runtime: handle.clone(),
                     drained,
                     changed,
                 };
@@ -105,12 +110,13 @@ fn judge(
     opened: Result<Store, Error>,
     terms: &StoreTerms,
     gateway: &Handle,
+    runtime: &tokio::runtime::Handle,
 ) -> Result<First, String> {
     match opened {
         Ok(store) => Ok(First::Opened(Box::new(store))),
         Err(error @ Error::Locked(_)) if terms.implied => {
             tracing::warn!(%error, "no `store` is configured and the usual one is in use: nothing is kept");
-            gateway.refuse_store(error.to_string());
+            services::refuse(gateway, runtime, &error.to_string());
             Ok(First::Never)
         }
         Err(error @ (Error::Locked(_) | Error::NewerSchema { .. } | Error::Corrupt(_))) => {
@@ -118,7 +124,7 @@ fn judge(
         }
         Err(error) => {
             tracing::error!(%error, "the store can't be opened yet; calls with a key are refused until it can");
-            gateway.refuse_store(error.to_string());
+            services::refuse(gateway, runtime, &error.to_string());
             Ok(First::NotYet)
         }
     }
@@ -244,7 +250,7 @@ impl Keeper {
                     tracing::info!("the store is open");
                     return Some(store);
                 }
-                Err(error) => self.gateway.refuse_store(error.to_string()),
+                Err(error) => services::refuse(&self.gateway, &self.runtime, &error.to_string()),
             }
         }
     }

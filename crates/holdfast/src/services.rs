@@ -95,10 +95,13 @@ impl Services {
     }
 }
 
-/// What answers where there is no store.
-pub(crate) fn mount_none(gateway: &Handle, runtime: &Runtime) {
+/// There is no store to work with; `why` is told to whoever needs one.
+pub(crate) fn refuse(gateway: &Handle, runtime: &Runtime, why: &str) {
     let documents = [holdfast_effects::openapi(), holdfast_review::openapi()];
-    gateway.mount_services(Arc::new(NoStore::new(&documents)), runtime.clone());
+    let told = format!("nothing can be kept now: {why}");
+    let service = Arc::new(NoStore::because(&documents, told));
+    gateway.mount_services(service, runtime.clone());
+    gateway.refuse_store(why.to_owned());
 }
 
 fn targets(config: &Config) -> Result<Targets, String> {
