@@ -11,6 +11,7 @@ pub(crate) mod review;
 pub(crate) mod runs;
 pub(crate) mod serve;
 pub(crate) mod sim;
+pub(crate) mod store;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{approvals, check, demo, effects, explain, gap, init, review, runs, serve, sim};
+use commands::{
+    approvals, check, demo, effects, explain, gap, init, review, runs, serve, sim, store,
+};
 
 // Thousands of small buffers of many lifetimes: jemalloc keeps the memory of long streams low.
 #[global_allocator]
@@ -51,6 +53,8 @@ enum Command {
     Approvals(approvals::Args),
     /// Reckon how reliable a chain of steps is, and what a change would buy
     Gap(gap::Args),
+    /// Check, copy and describe what is kept
+    Store(store::Args),
     /// Run simulated vendors with scripted faults
     Sim(sim::Args),
     /// Play a vendor's outage and compare: straight to the vendor, and through Holdfast
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Command::Effects(args) => effects::run(&args),
         Command::Approvals(args) => approvals::run(&args),
         Command::Gap(args) => gap::run(&args),
+        Command::Store(args) => store::run(&args),
         Command::Sim(args) => sim::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Explain(args) => explain::run(&args),
