@@ -45,7 +45,8 @@ pub(crate) struct Field {
     requests: AtomicU64,
     /// When the killing ended; then no new work is begun.
     settling: Mutex<Option<Instant>>,
-    complaints: Mutex<Vec<String>>,
+    /// By their sort: how many, and the first one.
+    complaints: Mutex<BTreeMap<String, (u64, String)>>,
 }
 
 /// How one client fared with one piece of work.
@@ -83,8 +84,13 @@ impl Field {
         self.items.lock().values().cloned().collect()
     }
 
-    pub(crate) fn complaints(&self) -> Vec<String> {
-        self.complaints.lock().clone()
+    /// How many replies were not to be expected, and one line for each sort of them.
+    pub(crate) fn complaints(&self) -> (u64, Vec<String>) {
+        let complaints = self.complaints.lock();
+        let count = complaints.values().map(|(count, _)| count).sum();
+        let lines = complaints.values();
+        let lines = lines.map(|(count, line)| format!("{count} times, first {line}"));
+        (count, lines.collect())
     }
 
     fn item(&self, n: u64) -> Arc<Item> {
@@ -116,12 +122,19 @@ impl Field {
     }
 
     fn complain(&self, item: &Item, what: &str) {
+        // The same about another key says nothing new.
+        let sort: String = what
+            .chars()
+            .filter(|c| !c.is_ascii_digit())
+            .take(60)
+            .collect();
         let line = format!("{}: {what}", item.work.name);
         let mut complaints = self.complaints.lock();
-        if complaints.len() < 10 {
+        let (count, _) = complaints.entry(sort).or_insert_with(|| {
             say(&format!("!! {line}"));
-        }
-        complaints.push(line);
+            (0, line)
+        });
+        *count += 1;
     }
 }
 

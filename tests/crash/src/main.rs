@@ -10,7 +10,10 @@ mod kill;
 mod load;
 mod plan;
 mod process;
+mod proxy;
+mod replicas;
 mod report;
+mod scene;
 mod seen;
 mod server;
 mod stand;
@@ -34,6 +37,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Kill(kill::Args),
+    Replicas(replicas::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match args.command {
             Command::Kill(args) => kill::run(args).await,
+            Command::Replicas(args) => replicas::run(args).await,
         }
     });
     match ended {

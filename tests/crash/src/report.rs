@@ -1,5 +1,6 @@
 //! Counts, and which of them must be zero; printed as a table or as JSON.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -100,7 +101,7 @@ impl Report {
             text.push('\n');
         }
         for fault in &self.faults {
-            text.push_str(&format!("  - {}\n", fault.replace('\n', "\n    ")));
+            let _ = writeln!(text, "  - {}", fault.replace('\n', "\n    "));
         }
         text
     }

@@ -30,8 +30,8 @@ pub(crate) struct Terms {
     pub(crate) postgres: Option<String>,
     /// Members laid over `defaults`.
     pub(crate) defaults: Value,
-    /// The longest attempt at an effect.
-    pub(crate) effect_timeout: Option<&'static str>,
+    /// How long one operation of the store may take.
+    pub(crate) store_timeout: Option<&'static str>,
 }
 
 // === impl Stand ===
@@ -74,7 +74,7 @@ impl Stand {
                 "name": name,
                 "url": format!("http://{}/{name}", self.targets.server.address),
                 "honours_keys": honours, "allow_private": true,
-                "timeout": terms.effect_timeout.unwrap_or("10s"),
+                "timeout": "10s",
                 // A process that was killed has used up an attempt, too.
                 "attempts": 10_000, "backoff": {"base": "20ms", "cap": "200ms"},
             })
@@ -105,7 +105,10 @@ impl Stand {
                 {"model": "chat", "targets": ["openai/sim"]},
             ],
             "defaults": defaults,
-            "store": {"url": store, "lease": format!("{}ms", LEASE.as_millis())},
+            "store": {
+                "url": store, "lease": format!("{}ms", LEASE.as_millis()),
+                "timeout": terms.store_timeout.unwrap_or("5s"),
+            },
             "effects": {"targets": [target("honours", true), target("plain", false)]},
             "drain": "2s",
         })
