@@ -98,7 +98,7 @@ impl Sqlite {
             .connect()
             .await
             .map_err(|error| judge(&error).error)?;
-        let writes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::new(AtomicUsize::new(0));
         let mut writer = Writer {
             options: connect.clone(),
             conn: Some(Box::new(conn)),
@@ -106,7 +106,7 @@ impl Sqlite {
             health: Arc::clone(&health),
             timeout: options.timeout,
             cap: None,
-            writes: Arc::clone(&writes),
+            writes: Arc::clone(&count),
             present: 0,
         };
         writer.migrate().await?;
@@ -123,7 +123,7 @@ impl Sqlite {
         Ok(Self {
             runtime: runtime.clone(),
             queue,
-            writes,
+            writes: count,
             readers,
             reading: Arc::new(Semaphore::new(options.queue.max(1))),
             owner,

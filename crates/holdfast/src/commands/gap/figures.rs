@@ -99,26 +99,23 @@ pub(super) fn terms(args: &Args) -> Result<Terms, Error> {
 
 /// The figures of the command line.
 pub(super) fn given(args: &Args) -> Result<Figures, Error> {
-    let mut steps: Vec<Step> = match (args.steps, args.reliability) {
-        (Some(count), Some(share)) => {
-            let known = Known::Given(Probability::new(share).map_err(wrong)?);
-            let step = |number: u16| Step {
-                name: number.to_string(),
-                known,
+    let mut steps: Vec<Step> = if let (Some(count), Some(share)) = (args.steps, args.reliability) {
+        let known = Known::Given(Probability::new(share).map_err(wrong)?);
+        let step = |number: u16| Step {
+            name: number.to_string(),
+            known,
+            supervised: false,
+        };
+        (1..=count).map(step).collect()
+    } else {
+        let counted = args.step.iter();
+        counted
+            .map(|step| Step {
+                name: step.name.clone(),
+                known: Known::Counted(step.tally),
                 supervised: false,
-            };
-            (1..=count).map(step).collect()
-        }
-        _ => {
-            let counted = args.step.iter();
-            counted
-                .map(|step| Step {
-                    name: step.name.clone(),
-                    known: Known::Counted(step.tally),
-                    supervised: false,
-                })
-                .collect()
-        }
+            })
+            .collect()
     };
     supervise(&mut steps, &args.supervised)?;
     let runs = args.runs_ok.zip(args.runs_total);

@@ -281,7 +281,7 @@ fn step_end(run: &Value, name: &str) -> (End, i64) {
     let moment = |one: &Value| {
         one["updated"]
             .as_i64()
-            .or(one["created"].as_i64())
+            .or_else(|| one["created"].as_i64())
             .unwrap_or(0)
     };
     if let Some(step) = of_step(run, "steps", name).next() {
