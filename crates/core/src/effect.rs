@@ -251,7 +251,12 @@ mod tests {
             retry_after: Some(SECOND * seconds),
         };
         let waits = |seconds| after(&asked(seconds), terms(false, 1), 0);
-        assert_eq!(waits(0), Next::Retry { after: Duration::ZERO });
+        assert_eq!(
+            waits(0),
+            Next::Retry {
+                after: Duration::ZERO
+            }
+        );
         assert_eq!(waits(30), Next::Retry { after: SECOND * 30 });
         let most = LONGEST_RETRY_AFTER;
         assert_eq!(waits(1_000_000), Next::Retry { after: most });
