@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::engine::health::Health;
-use crate::engine::job::{Run, Shape, call};
+use crate::engine::job::{Quick, Run, Shape, call, quick_call};
 use crate::engine::postgres::Postgres;
 use crate::engine::sqlite::Sqlite;
 use crate::engine::undo::{Undo, Undos};
@@ -188,6 +188,24 @@ impl Store {
         T: Send + 'static,
     {
         let (job, waiting) = call(shape, args, run, Some(undo), &self.inner.undos);
+        self.inner.engine.write(job)?;
+        waiting.done().await
+    }
+
+    /// Writes what many do at once, and gives back like [`Self::take`].
+    pub(crate) async fn write_quickly<A, T>(
+        &self,
+        args: A,
+        quick: Quick<A, T>,
+        undo: Option<Undo>,
+        run: Run<A, T>,
+    ) -> Result<T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let undos = &self.inner.undos;
+        let (job, waiting) = quick_call(Shape::One, args, run, Some(quick), undo, undos);
         self.inner.engine.write(job)?;
         waiting.done().await
     }

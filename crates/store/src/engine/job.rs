@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::bulk::{Bulk, BulkRow};
 use super::sql::Tx;
 use super::undo::{Undo, Undos};
 use crate::error::{Error, Result};
@@ -32,13 +33,30 @@ pub(crate) trait Job: Send {
     /// Does it, and keeps what it gives until the commit.
     fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Boxed<'a, Result<()>>;
 
+    /// Which statement may do it together with others of its kind.
+    fn bulk(&self) -> Option<&'static Bulk>;
+
+    /// Its row in that statement.
+    fn bulk_row(&self, owner: &str) -> Option<BulkRow>;
+
+    /// That statement did it.
+    fn bulk_done(&mut self);
+
     /// Answers: with what it gave, or with why it was not committed.
     fn finish(self: Box<Self>, committed: Result<()>);
+}
+
+/// How an operation is done together with others: its row, and what it then gives.
+pub(crate) struct Quick<A, T> {
+    pub(crate) bulk: &'static Bulk,
+    pub(crate) row: fn(&A, &str) -> BulkRow,
+    pub(crate) out: fn(&A) -> T,
 }
 
 struct Call<A, T> {
     args: A,
     run: Run<A, T>,
+    quick: Option<Quick<A, T>>,
     shape: Shape,
     out: Option<Result<T>>,
     answer: oneshot::Sender<Delivery<T>>,
@@ -72,10 +90,27 @@ where
     A: Send + Sync + 'static,
     T: Send + 'static,
 {
+    quick_call(shape, args, run, None, undo, undos)
+}
+
+/// An operation that may be done together with others, and its waiting end.
+pub(crate) fn quick_call<A, T>(
+    shape: Shape,
+    args: A,
+    run: Run<A, T>,
+    quick: Option<Quick<A, T>>,
+    undo: Option<Undo>,
+    undos: &Arc<Undos>,
+) -> (Box<dyn Job>, Waiting<T>)
+where
+    A: Send + Sync + 'static,
+    T: Send + 'static,
+{
     let (answer, waiting) = oneshot::channel();
     let job = Call {
         args,
         run,
+        quick,
         shape,
         out: None,
         answer,
@@ -105,6 +140,21 @@ impl<A: Send + Sync, T: Send> Job for Call<A, T> {
             self.out = Some(done);
             told
         })
+    }
+
+    fn bulk(&self) -> Option<&'static Bulk> {
+        self.quick.as_ref().map(|quick| quick.bulk)
+    }
+
+    fn bulk_row(&self, owner: &str) -> Option<BulkRow> {
+        let quick = self.quick.as_ref()?;
+        Some((quick.row)(&self.args, owner))
+    }
+
+    fn bulk_done(&mut self) {
+        if let Some(quick) = &self.quick {
+            self.out = Some(Ok((quick.out)(&self.args)));
+        }
     }
 
     fn finish(mut self: Box<Self>, committed: Result<()>) {

@@ -3,6 +3,7 @@
 //! An operation is a [`Job`]: a function over a transaction, run again where the database asks for it,
 //! and answered only after its commit. Nothing here knows what is kept.
 
+pub(crate) mod bulk;
 pub(crate) mod health;
 pub(crate) mod job;
 pub(crate) mod migrate;

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::bulk;
 use super::health::{Health, judge};
 use super::job::{Job, Shape};
 use super::migrate::migrate;
@@ -456,22 +457,31 @@ async fn transact(tx: &mut Tx, jobs: &mut [Box<dyn Job>], health: &Health) -> Fa
     if let Err(error) = tx.execute("BEGIN IMMEDIATE", args![]).await {
         return Fate::Lost(error);
     }
-    for job in jobs {
-        if let Err(error) = step(tx, job, health).await {
-            // It may be over already: then this fails, and that is right.
-            drop(tx.execute("ROLLBACK", args![]).await);
-            tx.rang = false;
-            return Fate::Spoilt(error);
-        }
+    if let Err(error) = all(tx, jobs, health).await {
+        // It may be over already: then this fails, and that is right.
+        drop(tx.execute("ROLLBACK", args![]).await);
+        tx.rang = false;
+        return Fate::Spoilt(error);
     }
     match tx.execute("COMMIT", args![]).await {
         Ok(_) => Fate::Committed,
         Err(error) => {
             drop(tx.execute("ROLLBACK", args![]).await);
             tx.rang = false;
-            Fate::Lost(error)
+            match error {
+                // Surely nothing happened, and what needs no room can still be done.
+                Error::Full(_) => Fate::Spoilt(error),
+                _ => Fate::Lost(error),
+            }
         }
     }
+}
+
+async fn all(tx: &mut Tx, jobs: &mut [Box<dyn Job>], health: &Health) -> Result<()> {
+    for job in bulk::together(tx, jobs).await? {
+        step(tx, job, health).await?;
+    }
+    Ok(())
 }
 
 /// Runs one operation. An error says that the whole transaction is spoilt.

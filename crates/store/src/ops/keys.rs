@@ -7,6 +7,7 @@ use holdfast_core::time::Wall;
 
 use super::tickets;
 use super::to_json;
+use crate::engine::bulk::{Bulk, BulkRow};
 use crate::engine::sql::{Row, Tx, args};
 use crate::error::Result;
 use crate::model::key::{KeyId, NewClaim};
@@ -87,6 +88,59 @@ pub(crate) struct Claim {
 const LOOKS: usize = 16;
 
 const INSERT: &str = "INSERT INTO keys (scope, key, state, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (scope, key) DO NOTHING";
+
+/// Claims of keys that nobody knows.
+pub(crate) const CLAIMS: &Bulk = &Bulk {
+    before: "INSERT INTO keys (state, scope, key, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ",
+    columns: 12,
+    after: " ON CONFLICT (scope, key) DO NOTHING RETURNING fence",
+};
+
+pub(crate) fn claim_row(claim: &Claim, owner: &str) -> BulkRow {
+    let new = &claim.new;
+    BulkRow {
+        tag: claim.fence,
+        values: args![
+            "running",
+            &new.id.scope,
+            &new.id.key,
+            new.fingerprint.as_slice(),
+            &new.exchange,
+            owner,
+            claim.fence,
+            &new.run,
+            &new.step,
+            new.now,
+            new.expires,
+            &claim.request
+        ],
+    }
+}
+
+/// Completions of keys that have no ticket.
+pub(crate) const COMPLETIONS: &Bulk = &Bulk {
+    before: "UPDATE keys SET state = 'done', exchange = new.column5, status = new.column6, headers = new.column7, body = new.column8, expires = new.column9, request = NULL, token = NULL FROM (VALUES ",
+    columns: 9,
+    after: ") AS new WHERE keys.scope = new.column1 AND keys.key = new.column2 AND keys.fence = new.column3 AND keys.owner = new.column4 AND keys.state = 'running' AND keys.ticket IS NULL RETURNING fence",
+};
+
+pub(crate) fn completion_row(done: &Completion, owner: &str) -> BulkRow {
+    let (id, answer) = (&done.id, &done.answer);
+    BulkRow {
+        tag: done.fence,
+        values: args![
+            &id.scope,
+            &id.key,
+            done.fence,
+            owner,
+            &answer.exchange,
+            answer.status,
+            &answer.headers,
+            &answer.body,
+            done.expires
+        ],
+    }
+}
 
 const LOCKED: &str = concat!(
     "SELECT ",
@@ -397,6 +451,19 @@ pub(crate) async fn abandoned(tx: &mut Tx, args: &(String, usize)) -> Result<Vec
         mine.push(kept);
     }
     Ok(mine)
+}
+
+/// What a claim would find, where nothing has to be written for that.
+pub(crate) async fn look(tx: &mut Tx, call: &(KeyId, [u8; 32], Wall)) -> Result<Option<Outcome>> {
+    let (id, fingerprint, now) = call;
+    let Some(kept) = get(tx, id).await? else {
+        return Ok(None);
+    };
+    Ok(match decide(&kept, fingerprint, *now) {
+        Verdict::Mismatch => Some(Outcome::Mismatch),
+        Verdict::Known => Some(Outcome::Known(Box::new(kept))),
+        Verdict::Anew | Verdict::TakeOver => None,
+    })
 }
 
 pub(crate) async fn get(tx: &mut Tx, id: &KeyId) -> Result<Option<Kept>> {
