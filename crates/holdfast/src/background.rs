@@ -204,11 +204,12 @@ impl Keeper {
                 None => return,
             },
         };
-        let books = self.gateway.mount_store(store.clone(), self.terms.lease);
         let mut tasks = JoinSet::new();
-        tasks.spawn(books);
         let config = self.changed.borrow_and_update().clone();
-        match Services::start(&store, &config, &self.gateway, &self.drained, &mut tasks) {
+        let services = Services::start(&store, &config, &self.gateway, &self.drained, &mut tasks);
+        // Last: what readiness tells of the store then holds for all that needs it.
+        tasks.spawn(self.gateway.mount_store(store.clone(), self.terms.lease));
+        match services {
             Ok(services) => self.follow(&services).await,
             Err(error) => {
                 tracing::error!(error, "effects, runs and the review queue can't be served");
