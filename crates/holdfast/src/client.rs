@@ -209,7 +209,9 @@ impl Client {
 
     /// Lets time pass.
     pub(crate) fn rest(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        // The timer has to be made on the runtime.
+        self.runtime
+            .block_on(async { tokio::time::sleep(time).await });
     }
 
     /// A response that is none of a refusal.
