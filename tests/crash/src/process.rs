@@ -109,10 +109,9 @@ impl Gateway {
         self.recipe.log_tail()
     }
 
-    /// Waits until it serves. A process that ends instead is an error.
+    /// Waits until it serves, and can keep things. A process that ends instead is an error.
     pub(crate) async fn ready(&mut self) -> Result<(), Error> {
         let end = Instant::now() + PATIENCE;
-        let ask = Ask::get("/readyz");
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait()? {
                 return Err(Error::Ended {
@@ -120,18 +119,33 @@ impl Gateway {
                     log: self.log_tail(),
                 });
             }
-            let heard = ask
-                .send_within(self.address(), Duration::from_secs(2))
-                .await;
-            if matches!(&heard, Heard::Reply(reply) if reply.status == 200) {
+            if self.is_up().await {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Err(Error::InVain {
-            what: "`/readyz`",
+            what: "the gateway to serve and its store to be up",
             log: self.log_tail(),
         })
+    }
+
+    /// `/readyz` speaks of the store, and the services over it come up after it.
+    async fn is_up(&self) -> bool {
+        for (path, member) in [("/readyz", "store"), ("/v1/effects?limit=1", "effects")] {
+            let ask = Ask::get(path);
+            let heard = ask
+                .send_within(self.address(), Duration::from_secs(2))
+                .await;
+            let shown = match heard {
+                Heard::Reply(reply) if reply.status == 200 => reply.json(),
+                Heard::Reply(_) | Heard::Refused | Heard::Lost => return false,
+            };
+            if shown[member] != "up" && !shown[member].is_array() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether it ended without being asked to.
