@@ -1,5 +1,7 @@
 //! The commands that speak to a gateway, as the real binary against a scripted one on a real socket.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod approvals;
 mod effects;
 mod gap;

@@ -112,10 +112,8 @@ pub(crate) fn refusal(status: u16, code: &str, message: &str) -> Vec<u8> {
 pub(crate) fn events(events: &[Value]) -> Vec<u8> {
     let mut text = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nretry: 1000\nid: 0\n\n".to_owned();
     for event in events {
-        text.push_str(&format!(
-            "id: {0}\nevent: x\ndata: {event}\n\n",
-            event["seq"]
-        ));
+        let frame = format!("id: {0}\nevent: x\ndata: {event}\n\n", event["seq"]);
+        text.push_str(&frame);
     }
     text.into_bytes()
 }
