@@ -40,13 +40,13 @@ pub(crate) async fn expire_keys(tx: &mut Tx, call: &Expiring) -> Result<u64> {
 pub(crate) async fn expire_tickets(tx: &mut Tx, call: &Expiring) -> Result<u64> {
     let mut count = tx
         .execute(
-            "UPDATE tickets SET state = 'open', claimed_by = NULL, claim_until = NULL WHERE id IN (SELECT id FROM tickets WHERE state = 'claimed' AND claim_until <= $1 ORDER BY claim_until LIMIT $2) AND state = 'claimed' AND claim_until <= $1",
+            "UPDATE tickets SET state = 'open', claimed_by = NULL, claim_until = NULL WHERE id IN (SELECT id FROM tickets WHERE state = 'claimed' AND claim_until <= $1 LIMIT $2) AND state = 'claimed' AND claim_until <= $1",
             args![call.now, call.limit],
         )
         .await?;
     let rows = tx
         .rows(
-            "SELECT id, key_scope, key FROM tickets WHERE state IN ('open', 'claimed', 'retrying') AND expires <= $1 AND NOT (state = 'retrying' AND EXISTS (SELECT 1 FROM owners WHERE owners.id = tickets.owner)) ORDER BY expires LIMIT $2",
+            "SELECT id, key_scope, key FROM tickets WHERE state IN ('open', 'claimed', 'retrying') AND expires <= $1 AND NOT (state = 'retrying' AND EXISTS (SELECT 1 FROM owners WHERE owners.id = tickets.owner)) LIMIT $2",
             args![call.now, call.limit],
         )
         .await?;
@@ -103,7 +103,7 @@ pub(crate) async fn forget(tx: &mut Tx, call: &Expiring) -> Result<u64> {
     let mut count = 0;
     let by_age = [
         (
-            "DELETE FROM tickets WHERE id IN (SELECT id FROM tickets WHERE state IN ('resolved', 'expired') AND updated <= $1 ORDER BY updated LIMIT $2)",
+            "DELETE FROM tickets WHERE id IN (SELECT id FROM tickets WHERE state IN ('resolved', 'expired') AND updated <= $1 LIMIT $2)",
             kept.tickets,
         ),
         (
@@ -124,7 +124,7 @@ pub(crate) async fn forget(tx: &mut Tx, call: &Expiring) -> Result<u64> {
     }
     count += tx
         .execute(
-            "DELETE FROM effects WHERE id IN (SELECT id FROM effects WHERE state IN ('done', 'failed', 'cancelled') AND expires <= $1 AND updated <= $2 ORDER BY expires LIMIT $3)",
+            "DELETE FROM effects WHERE id IN (SELECT id FROM effects WHERE state IN ('done', 'failed', 'cancelled') AND expires <= $1 AND updated <= $2 LIMIT $3)",
             args![now, before(now, kept.effects), limit],
         )
         .await?;
