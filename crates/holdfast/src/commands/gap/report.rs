@@ -145,23 +145,16 @@ fn changes(
             .map(|step| second_go(*step, *step, shared).get())
             .product()
     };
-    let better = needed(terms.wanted, shares.len())?;
-    Ok(vec![
-        Change {
-            kind: Kind::Retry,
-            chain: twice(sticky),
-        },
-        Change {
-            kind: Kind::Independent,
-            chain: twice(Probability::ZERO),
-        },
-        Change {
-            kind: Kind::Vendor,
-            chain: twice(beta),
-        },
-        Change {
-            kind: Kind::Better(better.get()),
-            chain: terms.wanted.get(),
-        },
-    ])
+    let change = |kind, chain| Change { kind, chain };
+    let mut changes = vec![
+        change(Kind::Retry, twice(sticky)),
+        change(Kind::Independent, twice(Probability::ZERO)),
+        change(Kind::Vendor, twice(beta)),
+    ];
+    let now: f64 = shares.iter().map(|step| step.get()).product();
+    if now < terms.wanted.get() {
+        let better = needed(terms.wanted, shares.len())?;
+        changes.push(change(Kind::Better(better.get()), terms.wanted.get()));
+    }
+    Ok(changes)
 }

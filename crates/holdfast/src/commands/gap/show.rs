@@ -112,7 +112,8 @@ fn gap(text: &mut String, report: &Report) {
         return;
     };
     row(text, "whole runs, measured", &counts(runs), &gap.measured);
-    let points = |value: f64| format!("{:+.2}", -value * 100.0);
+    // No difference is written without a minus.
+    let points = |value: f64| format!("{:+.2}", 0.0 - value * 100.0);
     let reading = match gap.reading {
         Reading::Worse => "worse than independent steps: runs fail between the steps, too",
         Reading::Within => "no more than chance may explain",
