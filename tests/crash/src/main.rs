@@ -6,6 +6,7 @@
 
 mod binary;
 mod client;
+mod history;
 mod kill;
 mod load;
 mod plan;
@@ -20,6 +21,7 @@ mod stand;
 mod targets;
 mod vendor;
 mod verdict;
+mod windows;
 mod words;
 
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ struct Args {
 enum Command {
     Kill(kill::Args),
     Replicas(replicas::Args),
+    History(history::Args),
+    Windows(windows::Args),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         match args.command {
             Command::Kill(args) => kill::run(args).await,
             Command::Replicas(args) => replicas::run(args).await,
+            Command::History(args) => history::run(args).await,
+            Command::Windows(args) => windows::run(args).await,
         }
     });
     match ended {
