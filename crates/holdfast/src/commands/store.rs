@@ -35,8 +35,7 @@ Examples:
   holdfast store backup /backups/holdfast-2026-11-24.db --config holdfast.yaml
   holdfast store status --json
 
-SQLite: end the gateway first; the file belongs to one process at a time. While it runs, SQLite's own
-tool makes a copy that fits: sqlite3 holdfast.db \"VACUUM INTO 'copy.db'\"
+SQLite: `backup` works while the gateway does; for `check` and `status` end it first, or check the copy.
 PostgreSQL: `check` and `status` at any time; copies are for `pg_dump`.
 
 Exit status: 0 = sound, or done; 1 = damaged, or it can't be opened; 2 = the configuration is wrong.";
@@ -123,6 +122,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn work(args: &Args, terms: &StoreTerms, runtime: &Runtime) -> Result<Found, Error> {
     runtime.block_on(async {
+        if let (Verb::Backup { to }, StorePlace::Sqlite(from)) = (&args.verb, &terms.place) {
+            let to = absolute(to);
+            let bytes = Store::copy_file(from, &to).await?;
+            return Ok(copied(&to, bytes, args.which.json));
+        }
         let store = Store::open(options(terms), runtime.handle().clone()).await?;
         let found = look(args, &store).await;
         store.close().await;
@@ -167,8 +171,8 @@ fn absolute(path: &Path) -> PathBuf {
 fn help(error: &Error) -> &'static str {
     match error {
         Error::Locked(_) => {
-            "\nhelp: a gateway is running on it: end that first. While it runs, SQLite's own tool copies it: \
-             sqlite3 FILE \"VACUUM INTO 'copy.db'\""
+            "\nhelp: a gateway is running on it: end that first, or look at a copy (`holdfast store backup FILE` \
+             works meanwhile)"
         }
         Error::NewerSchema { .. } => "\nhelp: use the newer Holdfast",
         Error::Corrupt(_) => "\nhelp: restore a backup, or move the file away and begin anew",

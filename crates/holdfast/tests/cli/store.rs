@@ -54,7 +54,7 @@ fn a_store_is_checked_copied_and_described() {
     let busy = holdfast(&args("check"));
     assert_eq!(busy.code, Some(1));
     assert!(
-        busy.err.contains("in use") && busy.err.contains("VACUUM INTO"),
+        busy.err.contains("in use") && busy.err.contains("store backup"),
         "{}",
         busy.err
     );

@@ -8,6 +8,7 @@ use holdfast_core::time::Wall;
 use crate::engine::Engine;
 use crate::engine::job::{Shape, call};
 use crate::engine::sql::{Tx, args};
+use crate::engine::sqlite::Sqlite;
 use crate::engine::undo::Undos;
 use crate::error::{Error, Result};
 use crate::model::ledger::{Counts, Retention};
@@ -72,6 +73,12 @@ impl Store {
             }
         })
         .await
+    }
+
+    /// As [`Self::backup`], of a `SQLite` file that this process has not opened as its store: also while
+    /// another one works with it.
+    pub async fn copy_file(from: &Path, to: &Path) -> Result<u64> {
+        copy(Sqlite::beside(from).await?, to).await
     }
 
     /// How much there is.

@@ -205,6 +205,19 @@ impl Sqlite {
         ))
     }
 
+    /// A connection to a file that another process may have open as its store: it takes no lock of
+    /// ours, migrates nothing and is good for reading only.
+    pub(crate) async fn beside(path: &Path) -> Result<Tx> {
+        let conn = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .connect()
+            .await
+            .map_err(|error| judge(&error).error)?;
+        let nobody = Arc::from("");
+        Ok(Tx::new(Conn::Writer(Box::new(conn)), nobody))
+    }
+
     pub(crate) async fn close(&self) {
         let writing = self.writer.lock().take();
         if let Some(writing) = writing {

@@ -1,4 +1,4 @@
-//! How fast the store is, on this machine: `cargo run --release -p holdfast-store --example throughput`.
+//! How fast the store is, on this machine: `cargo run --release -p holdfast-store --example store_throughput`.
 //!
 //!     throughput [DIR | postgres://..] [--rows N] [--callers N] [--seconds N]
 //!
