@@ -248,18 +248,20 @@ mod tests {
         }
     }
 
-    fn config(rest: &str) -> Config {
+    /// The configuration finds most mistakes by itself.
+    fn config(rest: &str) -> Result<Config, String> {
         let head = "providers: [{name: a, kind: anthropic, auth: none}]\nroutes: [{model: m, targets: [{provider: a}]}]\n";
         let env = |_: &str| Some("a-secret-of-many-letters".to_owned());
         match parse("test.yaml", &format!("{head}{rest}"), &env, &NoFiles) {
-            Ok(loaded) => loaded.config,
-            Err(rejected) => panic!("{}", rejected.render(false)),
+            Ok(loaded) => Ok(loaded.config),
+            Err(rejected) => Err(rejected.render(false)),
         }
     }
 
-    fn targets(rest: &str) -> Result<Targets, TargetError> {
-        let config = config(rest);
+    fn targets(rest: &str) -> Result<Targets, String> {
+        let config = config(rest)?;
         Targets::from_config(&config.effects, &config.webhooks, &SystemRoots::load())
+            .map_err(|error| error.to_string())
     }
 
     /// The example of the documentation.
@@ -314,27 +316,27 @@ mod tests {
         };
         for (fields, word) in [
             ("url: \"http://x\", sign: \"short\"", "signing secret"),
-            ("url: \"http://x\", key_header: \"a b\"", "`a b`"),
+            ("url: \"http://x\", key_header: \"a b\"", "a b"),
             (
                 "url: \"http://x\", key_header: Content-Length",
-                "`Content-Length`",
+                "content-length",
             ),
-            ("url: \"http://x\", headers: {Host: y}", "`host`"),
+            ("url: \"http://x\", headers: {Host: y}", "host"),
             (
                 "url: \"http://x\", allow_headers: [Transfer-Encoding]",
-                "Transfer-Encoding",
+                "transfer-encoding",
             ),
             (
                 "kind: smtp, host: x, from: nobody, allow_to: [\"*@x\"]",
-                "no mail address",
+                "mail address",
             ),
             (
                 "kind: smtp, host: x, from: a@x.org, allow_to: [\"*@x\"], username: u",
-                "belong together",
+                "username",
             ),
         ] {
-            let error = targets(&target(fields)).unwrap_err().to_string();
-            assert!(error.contains(word), "{fields}: {error}");
+            let error = targets(&target(fields)).unwrap_err();
+            assert!(error.to_lowercase().contains(word), "{fields}: {error}");
         }
     }
 }
