@@ -15,8 +15,11 @@ use crate::plan::{Kind, Plan};
 use crate::process::{self, Gateway, Recipe};
 use crate::report::{Report, say};
 use crate::seen::{After, Span};
-use crate::stand::{LEASE, Stand, Terms};
+use crate::stand::{Stand, Terms};
 use crate::verdict::{self, Verdict};
+
+/// So short that a life can see the death of the one before it, which `PostgreSQL` needs.
+const LEASE: Duration = Duration::from_millis(800);
 
 /// Kill the gateway at random moments under load, and count what was promised
 #[derive(Debug, Parser)]
@@ -72,6 +75,7 @@ pub(crate) async fn run(args: Args) -> Result<bool, process::Error> {
             .postgres
             .clone()
             .filter(|_| args.store == Place::Postgres),
+        lease: Some(LEASE),
         ..Terms::default()
     };
     let recipe = stand.recipe("gateway", &terms)?;
@@ -179,7 +183,7 @@ fn life(args: &Args, dice: &mut Rng) -> Life {
         // Just when it serves.
         20..35 => (true, usual / 10.0),
         // Long enough to see that the one before it is dead.
-        35..42 if args.store == Place::Postgres => (true, LEASE.as_secs_f64() * 2.0),
+        35..60 if args.store == Place::Postgres => (true, usual + LEASE.as_secs_f64() * 3.0),
         _ => (true, usual),
     };
     Life {

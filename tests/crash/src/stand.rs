@@ -11,8 +11,8 @@ use crate::process::{self, Recipe};
 use crate::targets::Targets;
 use crate::vendor::Vendor;
 
-/// The lease of the gateways under test: short, so that take-overs are seen.
-pub(crate) const LEASE: Duration = Duration::from_secs(2);
+/// The usual lease of the gateways under test: short, so that take-overs are seen.
+const LEASE: Duration = Duration::from_secs(2);
 
 /// Everything that stays while gateways come and go.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(crate) struct Terms {
     pub(crate) postgres: Option<String>,
     /// Members laid over `defaults`.
     pub(crate) defaults: Value,
+    pub(crate) lease: Option<Duration>,
     /// How long one operation of the store may take.
     pub(crate) store_timeout: Option<&'static str>,
 }
@@ -106,7 +107,7 @@ impl Stand {
             ],
             "defaults": defaults,
             "store": {
-                "url": store, "lease": format!("{}ms", LEASE.as_millis()),
+                "url": store, "lease": format!("{}ms", terms.lease.unwrap_or(LEASE).as_millis()),
                 "timeout": terms.store_timeout.unwrap_or("5s"),
             },
             "effects": {"targets": [target("honours", true), target("plain", false)]},

@@ -1,6 +1,6 @@
 //! The end of a crash test: what clients, vendor and targets have seen is held against the promises.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -88,7 +88,6 @@ impl Verdict {
         said: &Said,
     ) -> Self {
         let mut verdict = Self::default();
-        let mut doubtful = HashSet::new();
         for item in items {
             let item = item.as_ref();
             let name = &item.work.name;
@@ -103,17 +102,14 @@ impl Verdict {
                     let seen = item.effect.lock();
                     let tally = targets.tally(name);
                     let fault = verdict.effects.add(effect, &seen, &tally, kills, said);
-                    if let Some(ended) = seen.ended.as_ref().filter(|ended| ended.end == End::Doubt)
-                    {
-                        doubtful.extend(ended.ticket.clone());
-                    }
                     verdict.note(name, fault);
                 }
                 Kind::Step(_) => verdict.steps.add(&item.step.lock()),
             }
         }
         for (id, (kind, subject)) in &said.tickets {
-            if kind == "effect" && !doubtful.contains(id) {
+            let doubt = said.doubts.get(subject).and_then(Option::as_ref);
+            if kind == "effect" && doubt != Some(id) {
                 verdict.tickets_without_doubt += 1;
                 verdict.note(
                     id,
