@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Seeds callers and kills [default: the clock]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// The gateway's binary [default: $HOLDFAST_BIN, else the one beside this program]
+    /// The gateway's binary [default: that of `HOLDFAST_BIN`, else the one beside this program]
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
     /// Print the counts as JSON

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// The database for `--store postgres`
     #[arg(long, value_name = "URL", required_if_eq("store", "postgres"))]
     postgres: Option<String>,
-    /// The gateway's binary [default: $HOLDFAST_BIN, else the one beside this program]
+    /// The gateway's binary [default: that of `HOLDFAST_BIN`, else the one beside this program]
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
     /// Seeds the work and the moments of the kills [default: the clock]

@@ -22,7 +22,7 @@ use crate::words;
 /// After the last restart, this many repeats must be enough.
 pub(crate) const REPEATS: u32 = 400;
 /// And this much time. Leases of dead processes have to pass first.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_mins(1);
 /// Clients come back to one of so many of the newest pieces of work.
 const RECENT: u64 = 300;
 

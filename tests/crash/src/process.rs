@@ -64,7 +64,7 @@ impl Recipe {
             .arg(&self.config)
             // Nothing of the developer's own environment: a vendor key there must not reach a test.
             .env_clear()
-            .env("HOME", self.log.parent().unwrap_or(Path::new("/")))
+            .env("HOME", self.log.parent().unwrap_or_else(|| Path::new("/")))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

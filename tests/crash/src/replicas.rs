@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// The database
     #[arg(long, value_name = "URL")]
     postgres: String,
-    /// The gateway's binary [default: $HOLDFAST_BIN, else the one beside this program]
+    /// The gateway's binary [default: that of `HOLDFAST_BIN`, else the one beside this program]
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
     /// Only scenes with this in their name

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug)]
 pub(crate) struct Count {
     pub(crate) name: &'static str,
-    pub(crate) count: u64,
+    pub(crate) number: u64,
     pub(crate) must_be_zero: bool,
 }
 
@@ -39,7 +39,7 @@ impl Report {
     pub(crate) fn tell(&mut self, name: &'static str, count: u64) {
         self.counts.push(Count {
             name,
-            count,
+            number: count,
             must_be_zero: false,
         });
     }
@@ -48,7 +48,7 @@ impl Report {
     pub(crate) fn zero(&mut self, name: &'static str, count: u64) {
         self.counts.push(Count {
             name,
-            count,
+            number: count,
             must_be_zero: true,
         });
     }
@@ -64,11 +64,11 @@ impl Report {
         let is_kept = self
             .counts
             .iter()
-            .all(|count| !count.must_be_zero || count.count == 0);
+            .all(|count| !count.must_be_zero || count.number == 0);
         let is_busy = self
             .counts
             .iter()
-            .any(|count| !count.must_be_zero && count.count > 0);
+            .any(|count| !count.must_be_zero && count.number > 0);
         is_kept && is_busy && self.faults.is_empty()
     }
 
@@ -87,16 +87,16 @@ impl Report {
         let mut text = format!("{}\n", self.title);
         for Count {
             name,
-            count,
+            number,
             must_be_zero,
         } in &self.counts
         {
-            let verdict = match (must_be_zero, count) {
+            let verdict = match (must_be_zero, number) {
                 (false, _) => "",
                 (true, 0) => "ok",
                 (true, _) => "BROKEN",
             };
-            let line = format!("  {name:<58} {count:>9}  {verdict}");
+            let line = format!("  {name:<58} {number:>9}  {verdict}");
             text.push_str(line.trim_end());
             text.push('\n');
         }
@@ -110,7 +110,7 @@ impl Report {
         let counts: Map<String, Value> = self
             .counts
             .iter()
-            .map(|count| (count.name.to_owned(), json!(count.count)))
+            .map(|count| (count.name.to_owned(), json!(count.number)))
             .collect();
         json!({"title": self.title, "good": self.is_good(), "counts": counts, "faults": self.faults})
     }

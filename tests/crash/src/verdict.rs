@@ -29,7 +29,7 @@ pub(crate) struct Said {
 pub(crate) struct Calls {
     pub(crate) accepted: u64,
     pub(crate) accepts: u64,
-    pub(crate) vendor_calls: u64,
+    pub(crate) made: u64,
     /// Calls made anew because a kill caught the one before, or the storing of its answer.
     pub(crate) again_after_kill: u64,
     /// Calls made anew because the vendor failed by its script.
@@ -161,7 +161,7 @@ impl Calls {
         self.differing += seen.differing;
         self.unmarked += seen.unmarked;
         self.halves += seen.halves;
-        self.vendor_calls += calls.len() as u64;
+        self.made += calls.len() as u64;
         for pair in calls.windows(2) {
             let (before, again) = (&pair[0], &pair[1]);
             if before.ended == Ended::Failed {
@@ -200,7 +200,7 @@ impl Calls {
         );
         report.zero("parts delivered as a whole", self.halves);
         report.zero("keys stuck", self.stuck);
-        report.tell("vendor calls", self.vendor_calls);
+        report.tell("vendor calls", self.made);
         report.tell(
             "  made again because a kill caught the first",
             self.again_after_kill,
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(judge(Ended::Left, &[5, 25]), (0, 0, 1));
     }
 
-    fn judge_effect(honours: bool, tally: Tally, end: Option<End>, kill: bool) -> Effects {
+    fn judge_effect(honours: bool, tally: &Tally, end: Option<End>, kill: bool) -> Effects {
         let zero = Instant::now();
         let effect = Effect {
             honours,
@@ -465,7 +465,7 @@ mod tests {
         };
         let kills: Vec<_> = kill.then_some(at(zero, 10)).into_iter().collect();
         let mut counts = Effects::default();
-        counts.add(&effect, &seen, &tally, &kills, &said);
+        counts.add(&effect, &seen, tally, &kills, &said);
         counts
     }
 
@@ -481,37 +481,37 @@ mod tests {
 
     #[test]
     fn effects_are_judged_by_what_reached_the_target() {
-        let good = judge_effect(true, tally(3, 1), Some(End::Done), true);
+        let good = judge_effect(true, &tally(3, 1), Some(End::Done), true);
         assert_eq!(
             (good.done, good.twice_honouring, good.sent_again),
             (1, 0, 2)
         );
         assert_eq!(
-            judge_effect(true, tally(3, 2), Some(End::Done), true).twice_honouring,
+            judge_effect(true, &tally(3, 2), Some(End::Done), true).twice_honouring,
             1
         );
         assert_eq!(
-            judge_effect(false, tally(2, 2), Some(End::Doubt), true).twice_plain,
+            judge_effect(false, &tally(2, 2), Some(End::Doubt), true).twice_plain,
             1
         );
         assert_eq!(
-            judge_effect(false, tally(0, 0), Some(End::Done), true).done_but_not_performed,
+            judge_effect(false, &tally(0, 0), Some(End::Done), true).done_but_not_performed,
             1
         );
         assert_eq!(
-            judge_effect(false, tally(1, 1), Some(End::Failed), true).performed_but_failed,
+            judge_effect(false, &tally(1, 1), Some(End::Failed), true).performed_but_failed,
             1
         );
         assert_eq!(
-            judge_effect(false, tally(1, 1), Some(End::Doubt), false).without_reason,
+            judge_effect(false, &tally(1, 1), Some(End::Doubt), false).without_reason,
             1
         );
         assert_eq!(
-            judge_effect(true, tally(1, 1), Some(End::Doubt), true).without_reason,
+            judge_effect(true, &tally(1, 1), Some(End::Doubt), true).without_reason,
             1
         );
-        assert_eq!(judge_effect(false, tally(1, 1), None, true).stuck, 1);
-        let doubt = judge_effect(false, tally(1, 1), Some(End::Doubt), true);
+        assert_eq!(judge_effect(false, &tally(1, 1), None, true).stuck, 1);
+        let doubt = judge_effect(false, &tally(1, 1), Some(End::Doubt), true);
         assert_eq!(
             (doubt.doubts, doubt.without_ticket, doubt.without_reason),
             (1, 0, 0)

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// On this database instead of `SQLite`
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
-    /// The gateway's binary [default: $HOLDFAST_BIN, else the one beside this program]
+    /// The gateway's binary [default: that of `HOLDFAST_BIN`, else the one beside this program]
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
     /// Print the counts as JSON

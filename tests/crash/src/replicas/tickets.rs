@@ -63,11 +63,11 @@ pub(crate) async fn deciders(stage: &Stage) -> Held {
             (decide(&ticket, "not_done", None), a),
         ];
         let won = winner(&at_once(asks).await?)?;
-        let state = ["done", "failed", "done", "failed"][won];
+        let outcome = ["done", "failed", "done", "failed"][won];
         for at in [a, b] {
             let shown = effect_state(&effect("plain", &order), at, &["done", "failed"]).await?;
-            ensure(shown["state"] == state, || {
-                format!("`{state}` was decided: {shown}")
+            ensure(shown["state"] == outcome, || {
+                format!("`{outcome}` was decided: {shown}")
             })?;
         }
         let requests = stage.requests(&order);
