@@ -9,7 +9,7 @@ use clap::Parser;
 use holdfast_config::checked::{LogFormat, StorePlace};
 use holdfast_config::{Config, from_env, load};
 use holdfast_gateway::{Gateway, Handle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{USAGE, env, fail};
 use crate::background::{self, Background};
@@ -73,6 +73,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     let drain = config.drain;
     let config = Arc::new(config);
+    // Before anybody can know the process: a signal that comes too early would end it.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("signals can't be received: {error}")),
+    };
     let gateway = match Gateway::start(config.clone()) {
         Ok(gateway) => gateway,
         Err(error) => return fail(&error.to_string()),
@@ -84,10 +89,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     for address in gateway.addresses() {
         printer::say(&format!("holdfast listens on http://{address}"));
     }
-    match wait(&gateway.handle(), &background, args, watched) {
-        Ok(()) => finish(gateway, background, drain),
-        Err(error) => fail(&format!("signals can't be received: {error}")),
-    }
+    wait(signals, &gateway.handle(), &background, args, watched);
+    finish(gateway, background, drain)
 }
 
 fn finish(gateway: Gateway, background: Background, drain: Duration) -> ExitCode {
@@ -163,20 +166,48 @@ fn start_log(args: &Args, config: &Config) {
     );
 }
 
+/// The signals that a running gateway listens to.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let inside = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let hangup = signal(SignalKind::hangup())?;
+        drop(inside);
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+            hangup,
+        })
+    }
+}
+
 /// Serves until SIGTERM or SIGINT, reloading on SIGHUP and when a file changes.
 fn wait(
+    signals: Signals,
     handle: &Handle,
     background: &Background,
     args: &Args,
     watched: Option<Watch>,
-) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+) {
+    let Signals {
+        runtime,
+        mut terminate,
+        mut interrupt,
+        mut hangup,
+    } = signals;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut watch = watched;
         loop {
             let changed = async {
@@ -186,8 +217,8 @@ fn wait(
                 }
             };
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
                 _ = hangup.recv() => {}
                 () = changed => {}
             }
@@ -200,5 +231,5 @@ fn wait(
                 );
             }
         }
-    })
+    });
 }
