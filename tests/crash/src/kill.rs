@@ -43,6 +43,10 @@ pub(crate) struct Args {
     /// The longest usual life of a process
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     seconds_per_cycle: f64,
+    /// Gateways at once on one PostgreSQL, of which one is killed each time
+    #[arg(long, value_name = "NUMBER", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(1..=8))]
+    replicas: u8,
     /// Clients at once
     #[arg(long, value_name = "NUMBER", default_value_t = 24)]
     clients: u64,
@@ -63,6 +67,7 @@ Examples:
   holdfast-crash kill --cycles 1000 --seed 7
   url=$(tests/postgres start /tmp/pg 55432)
   holdfast-crash kill --store postgres --postgres \"$url\" --json
+  holdfast-crash kill --store postgres --postgres \"$url\" --replicas 3
 
 Exit code 1 if anything was lost, done twice, or stuck.";
 
@@ -75,31 +80,43 @@ pub(crate) async fn run(args: Args) -> Result<bool, process::Error> {
             .postgres
             .clone()
             .filter(|_| args.store == Place::Postgres),
-        lease: Some(LEASE),
+        // Alone nobody can be taken for dead; beside others a busy machine must not make it so.
+        lease: (args.replicas == 1).then_some(LEASE),
         ..Terms::default()
     };
-    let recipe = stand.recipe("gateway", &terms)?;
+    let mut gateways = Vec::new();
+    for number in 0..if args.store == Place::Postgres {
+        args.replicas
+    } else {
+        1
+    } {
+        let recipe = stand.recipe(&format!("gateway{number}"), &terms)?;
+        gateways.push(Replica {
+            gateway: recipe.start().await?,
+            recipe,
+        });
+    }
     say(&format!(
         "seed {seed}; {} kills on {:?}",
         args.cycles, args.store
     ));
-    let field = Field::new(plan.clone(), vec![recipe.address]);
+    let addresses: Vec<_> = gateways.iter().map(|one| one.recipe.address).collect();
+    let field = Field::new(plan.clone(), addresses.clone());
     let began = Instant::now();
-    let mut gateway = recipe.start().await?;
     let mut clients = JoinSet::new();
     for number in 0..args.clients {
         clients.spawn(load::client(field.clone(), number));
     }
     let mut dice = plan.dice(u64::MAX);
-    let kills = kill(&args, &recipe, &mut gateway, &mut dice).await?;
+    let kills = kill(&args, &mut gateways, &mut dice).await?;
     field.settle();
     while clients.join_next().await.is_some() {}
     let settled = began.elapsed();
     let items = field.items();
     let before = stand.vendor.book.total();
-    let lost = check_again(&items, &gateway, args.clients).await;
+    let lost = check_again(&items, &addresses, args.clients).await;
     let late = stand.vendor.book.total() - before;
-    let said = verdict::listen(gateway.address()).await;
+    let said = verdict::listen(addresses[0]).await;
 
     let store = format!("{:?}", args.store).to_lowercase();
     let mut report = Report::new(format!(
@@ -130,7 +147,7 @@ pub(crate) async fn run(args: Args) -> Result<bool, process::Error> {
     for fault in lost.into_iter().chain(complaints) {
         report.fault(fault);
     }
-    drop(gateway);
+    drop(gateways);
     let is_good = report.is_good();
     report.print(args.json);
     if !is_good {
@@ -139,16 +156,22 @@ pub(crate) async fn run(args: Args) -> Result<bool, process::Error> {
     Ok(is_good)
 }
 
+/// A gateway, and how the one after it is started.
+struct Replica {
+    gateway: Gateway,
+    recipe: Recipe,
+}
+
 /// Lives of random length, each ended by SIGKILL. Gives the moments.
 async fn kill(
     args: &Args,
-    recipe: &Recipe,
-    gateway: &mut Gateway,
+    replicas: &mut [Replica],
     dice: &mut Rng,
 ) -> Result<Vec<Instant>, process::Error> {
     let mut kills = Vec::new();
     for cycle in 0..args.cycles {
         let life = life(args, dice);
+        let Replica { gateway, recipe } = &mut replicas[dice.usize(..replicas.len())];
         if life.waits {
             gateway.ready().await?;
         }
@@ -165,7 +188,9 @@ async fn kill(
             say(&format!("{} of {} kills", cycle + 1, args.cycles));
         }
     }
-    gateway.ready().await?;
+    for replica in replicas {
+        replica.gateway.ready().await?;
+    }
     Ok(kills)
 }
 
@@ -193,15 +218,19 @@ fn life(args: &Args, dice: &mut Rng) -> Life {
 }
 
 /// Everything once more: what was accepted must be there, marked as a repeat, without a new call.
-async fn check_again(items: &[Arc<Item>], gateway: &Gateway, clients: u64) -> Vec<String> {
-    let address = gateway.address();
+async fn check_again(
+    items: &[Arc<Item>],
+    gateways: &[std::net::SocketAddr],
+    clients: u64,
+) -> Vec<String> {
+    let mut turns = gateways.iter().cycle();
     let (mut checks, mut lost) = (JoinSet::new(), Vec::new());
     let mut items = items.iter();
     loop {
         while (checks.len() as u64) < clients
-            && let Some(item) = items.next()
+            && let (Some(item), Some(gateway)) = (items.next(), turns.next())
         {
-            checks.spawn(ask_again(item.clone(), address));
+            checks.spawn(ask_again(item.clone(), *gateway));
         }
         match checks.join_next().await {
             None => return lost,
