@@ -65,6 +65,15 @@ pub struct Handle {
 impl Gateway {
     /// Binds every address and starts the workers. Port 0 takes a free one; see [`Self::addresses`].
     pub fn start(config: Arc<Config>) -> Result<Self, Error> {
+        Self::start_prepared(config, |_| ())
+    }
+
+    /// [`Self::start`] that runs `prepare` before the first connection is taken: what it mounts is there
+    /// for every request.
+    pub fn start_prepared(
+        config: Arc<Config>,
+        prepare: impl FnOnce(&Handle),
+    ) -> Result<Self, Error> {
         let clock = Clock::start();
         let healths = Healths::default();
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -89,21 +98,21 @@ impl Gateway {
             books: Books::default(),
         });
         let (stop, stopped) = watch::channel(false);
-        let mut jobs = Vec::with_capacity(count);
-        let mut workers = Vec::with_capacity(count);
-        for (place, listeners) in sockets.into_iter().enumerate() {
-            let (shared, stopped) = (shared.clone(), stopped.clone());
-            let thread = std::thread::Builder::new().name(format!("worker-{place}"));
-            let (sender, inbox) = mpsc::unbounded_channel();
-            jobs.push(sender);
-            workers.push(thread.spawn(move || run_worker(shared, listeners, &stopped, inbox))?);
-        }
+        let (jobs, inboxes): (Vec<_>, Vec<_>) =
+            sockets.iter().map(|_| mpsc::unbounded_channel()).unzip();
         let handle = Handle {
-            shared,
+            shared: shared.clone(),
             generation: Arc::new(AtomicU64::new(1)),
             jobs: jobs.into(),
             next_job: Arc::default(),
         };
+        prepare(&handle);
+        let mut workers = Vec::with_capacity(count);
+        for (place, (listeners, inbox)) in sockets.into_iter().zip(inboxes).enumerate() {
+            let (shared, stopped) = (shared.clone(), stopped.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{place}"));
+            workers.push(thread.spawn(move || run_worker(shared, listeners, &stopped, inbox))?);
+        }
         Ok(Self {
             handle,
             stop,

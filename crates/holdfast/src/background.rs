@@ -25,6 +25,26 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long what runs here may take to end after the last call has.
 const END: Duration = Duration::from_secs(10);
 
+/// The runtime for what runs beside the workers.
+pub(crate) fn runtime() -> Result<Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("background")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime for the store: {error}"))
+}
+
+/// What is told, before the store is open, to those who need it. For the time before the first
+/// connection: a path that is not mounted yet would be answered as one that does not exist.
+pub(crate) fn prepare(config: &Config, gateway: &Handle, runtime: &Runtime) {
+    let why = match config.store {
+        None => "the configuration says that there is no store",
+        Some(_) => "the store is not open yet",
+    };
+    services::refuse(gateway, runtime.handle(), why);
+}
+
 /// The runtime with everything on it.
 pub(crate) struct Background {
     runtime: Runtime,
@@ -35,27 +55,17 @@ pub(crate) struct Background {
 
 impl Background {
     /// Opens the store and begins. `Err` = the store must not be used; in words.
-    pub(crate) fn start(config: &Arc<Config>, gateway: &Handle) -> Result<Self, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("background")
-            .enable_all()
-            .build()
-            .map_err(|error| format!("no runtime for the store: {error}"))?;
+    pub(crate) fn start(
+        runtime: Runtime,
+        config: &Arc<Config>,
+        gateway: &Handle,
+    ) -> Result<Self, String> {
         let (drain, drained) = watch::channel(false);
         let (configs, changed) = watch::channel(config.clone());
         let handle = runtime.handle();
         let keeper = match &config.store {
-            None => {
-                services::refuse(
-                    gateway,
-                    handle,
-                    "the configuration says that there is no store",
-                );
-                runtime.spawn(std::future::ready(()))
-            }
+            None => runtime.spawn(std::future::ready(())),
             Some(terms) => {
-                services::refuse(gateway, handle, "the store is not open yet");
                 let first = runtime.block_on(open(terms, handle));
                 let first = judge(first, terms, gateway, handle)?;
                 let keeper = Keeper {

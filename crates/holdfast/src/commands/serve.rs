@@ -78,11 +78,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("signals can't be received: {error}")),
     };
-    let gateway = match Gateway::start(config.clone()) {
+    let runtime = match background::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let prepare = |gateway: &Handle| background::prepare(&config, gateway, &runtime);
+    let gateway = match Gateway::start_prepared(config.clone(), prepare) {
         Ok(gateway) => gateway,
         Err(error) => return fail(&error.to_string()),
     };
-    let background = match Background::start(&config, &gateway.handle()) {
+    let background = match Background::start(runtime, &config, &gateway.handle()) {
         Ok(background) => background,
         Err(error) => return fail(&error),
     };
