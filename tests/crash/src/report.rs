@@ -103,6 +103,11 @@ impl Report {
         for fault in &self.faults {
             let _ = writeln!(text, "  - {}", fault.replace('\n', "\n    "));
         }
+        let promises = self.counts.iter().filter(|count| count.must_be_zero);
+        let broken = promises.clone().filter(|count| count.number > 0).count();
+        let passed = promises.count() - broken;
+        let failed = broken.max(usize::from(!self.is_good()));
+        let _ = writeln!(text, "{passed} passed, {failed} failed");
         text
     }
 
@@ -137,6 +142,7 @@ mod tests {
         broken.zero("twice", 1);
         assert!(!broken.is_good());
         assert!(broken.table().contains("BROKEN"));
+        assert!(broken.table().ends_with("1 passed, 1 failed\n"));
         report.fault("it burns");
         assert!(!report.is_good());
     }
