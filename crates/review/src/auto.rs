@@ -9,12 +9,8 @@ use std::time::Duration;
 
 use holdfast_core::fault::Fault;
 use holdfast_core::idempotency::{Afterwards, afterwards};
-use holdfast_core::review::retries::{Pace, Retries, Waiting};
-use holdfast_core::time::Wall;
-use holdfast_store::{
-    Approval, Decided, Decision, Error, KeptRequest, Retention, Retried, RetryPolicy, Ticket,
-    TicketFilter, TicketState,
-};
+use holdfast_core::review::retries::{Pace, Retries};
+use holdfast_store::{Approval, Decided, Decision, Error, KeptRequest, Retention, Retried, Ticket};
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -23,13 +19,12 @@ use crate::again::{persist, reason};
 
 /// How late a deadline of an approval is noticed.
 const LOOK: Duration = Duration::from_secs(1);
-/// Calls, or approvals, taken from the store at once.
+/// Late approvals taken from the store at once.
 const BATCH: usize = 16;
-/// How many batches are looked through for a call that may be asked.
-const BATCHES: usize = 16;
-/// Open tickets looked through at once, and how often, for one that may be asked.
-const PAGE: usize = 1000;
-const PAGES: usize = 10;
+/// Tickets of dead processes brought back at once.
+const RECOVERED: usize = 256;
+/// The most routes that are looked at for a call to be asked.
+const ROUTES: usize = 1000;
 /// How often what is over is cleared away, and how many rows of each kind at once.
 const CLEAR: Duration = Duration::from_mins(1);
 const CLEARED: usize = 1000;
@@ -49,8 +44,6 @@ struct Desk {
     under_way: JoinSet<Ended>,
     /// The routes of the calls under way.
     asked: HashMap<task::Id, String>,
-    /// More tickets are open than one page: they are not looked through at every event.
-    is_long: bool,
 }
 
 impl Review {
@@ -80,7 +73,7 @@ impl Review {
                     }
                     since += LOOK;
                     let news = events.has_changed().unwrap_or(false);
-                    if since >= interval || news && !desk.is_long {
+                    if since >= interval || news {
                         events.mark_unchanged();
                         since = Duration::ZERO;
                         desk.begin_retries().await;
@@ -164,86 +157,36 @@ impl Desk {
             review,
             under_way: JoinSet::new(),
             asked: HashMap::new(),
-            is_long: false,
         }
     }
 
     /// Begins with as many due calls as the pace allows, oldest first.
     async fn begin_retries(&mut self) {
-        let now = self.review.now();
-        let mut passed_over = Vec::new();
-        match self.take(now, &mut passed_over).await {
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "calls to be retried can't be looked for"),
-        }
-        for ticket in passed_over {
-            self.put_back(&ticket, now).await;
+        if let Err(error) = self.try_begin_retries().await {
+            tracing::debug!(%error, "calls to be retried can't be looked for");
         }
     }
 
-    async fn take(&mut self, now: Wall, passed_over: &mut Vec<Ticket>) -> Result<(), Error> {
-        // So early nothing is due: this only brings back what dead processes were asking.
-        self.review.inner.store.due_tickets(Wall(0), BATCH).await?;
-        if self.retries.room() == 0 || !self.is_worth_taking(now).await? {
+    async fn try_begin_retries(&mut self) -> Result<(), Error> {
+        let store = self.review.inner.store.clone();
+        store.recover_tickets(RECOVERED).await?;
+        if self.retries.room() == 0 {
             return Ok(());
         }
-        for _ in 0..BATCHES {
-            let due = self.review.inner.store.due_tickets(now, BATCH).await?;
-            let is_last = due.len() < BATCH;
-            let chosen = self.choose(&due);
-            for (at, ticket) in due.into_iter().enumerate() {
-                if chosen.contains(&at) {
+        let now = self.review.now();
+        let mut routes = store.waiting_routes(ROUTES).await?;
+        routes.retain(|(_, due)| *due <= now);
+        routes.sort_by_key(|(_, due)| *due);
+        for (route, _) in routes {
+            let may_ask = || self.review.inner.ask.is_route_healthy(&route);
+            if self.retries.may_begin(&route) && may_ask() {
+                // Only what is asked is taken: people can have what waits for a vendor that is down.
+                for ticket in store.due_tickets(&route, now, 1).await? {
                     self.begin(ticket);
-                } else {
-                    passed_over.push(ticket);
                 }
-            }
-            if is_last || self.retries.room() == 0 {
-                break;
             }
         }
         Ok(())
-    }
-
-    /// Whether a call may be begun at all. Taking tickets only to put them back would keep people from
-    /// deciding them meanwhile, so a route that is down is not touched while it is the only one.
-    async fn is_worth_taking(&mut self, now: Wall) -> Result<bool, Error> {
-        let mut filter = TicketFilter {
-            state: Some(TicketState::Open),
-            limit: PAGE,
-            ..TicketFilter::default()
-        };
-        for _ in 0..PAGES {
-            let page = self.review.inner.store.tickets(&filter).await?;
-            self.is_long = page.len() == PAGE;
-            let due: Vec<Ticket> = page
-                .iter()
-                .filter(|ticket| ticket.policy == RetryPolicy::WhenHealthy)
-                .filter(|ticket| ticket.not_before <= now && ticket.expires > now)
-                .cloned()
-                .collect();
-            if !self.choose(&due).is_empty() {
-                return Ok(true);
-            }
-            if !self.is_long {
-                return Ok(false);
-            }
-            filter.after = page.last().map(|ticket| ticket.id.clone());
-        }
-        // Too many to look through: perhaps among the oldest.
-        Ok(true)
-    }
-
-    /// The places of those to be asked now.
-    fn choose(&self, due: &[Ticket]) -> Vec<usize> {
-        let ask = &self.review.inner.ask;
-        let waiting = due.iter().map(|ticket| {
-            let route = ticket.route.as_deref().unwrap_or_default();
-            let healthy = ask.is_route_healthy(route);
-            Waiting { route, healthy }
-        });
-        let waiting: Vec<Waiting<'_>> = waiting.collect();
-        self.retries.choose(&waiting)
     }
 
     fn begin(&mut self, ticket: Ticket) {
@@ -255,35 +198,6 @@ impl Desk {
             Ended::Asked { answered }
         });
         self.asked.insert(task.id(), route);
-    }
-
-    /// Its turn has not come.
-    async fn put_back(&self, ticket: &Ticket, now: Wall) {
-        let store = &self.review.inner.store;
-        let (id, fence) = (ticket.id.as_str(), ticket.fence);
-        let put_back = async {
-            if store.release_ticket(id, fence).await? {
-                return Ok(());
-            }
-            let route = ticket.route.as_deref().unwrap_or_default();
-            let is_healthy = self.review.inner.ask.is_route_healthy(route);
-            let outcome = Retried::Failed {
-                reason: ticket.reason.clone().unwrap_or_default(),
-                not_before: if is_healthy {
-                    ticket.not_before
-                } else {
-                    now + self.review.inner.terms.retry_interval
-                },
-            };
-            store
-                .ticket_retried(id, fence, outcome, now)
-                .await
-                .map(drop)
-        };
-        let put_back: Result<(), Error> = put_back.await;
-        if let Err(error) = put_back {
-            tracing::warn!(%error, ticket = id, "a ticket can't be put back");
-        }
     }
 
     /// Takes in what came to its end: a route may be asked, or there is room for another.

@@ -66,7 +66,7 @@ CREATE TABLE tickets (
 CREATE UNIQUE INDEX tickets_subject ON tickets (kind, subject) WHERE state IN ('open', 'claimed', 'retrying');
 CREATE INDEX tickets_key ON tickets (key_scope, key) WHERE key IS NOT NULL;
 -- Where a state's rows may be many, the index names it too: a planner without statistics wants an equality.
-CREATE INDEX tickets_due ON tickets (policy, not_before, id) WHERE state = 'open';
+CREATE INDEX tickets_due ON tickets (state, policy, route, not_before, id) WHERE state = 'open' AND policy = 'when_healthy';
 CREATE INDEX tickets_claimed ON tickets (state, claim_until) WHERE state = 'claimed';
 CREATE INDEX tickets_expires ON tickets (state, expires) WHERE state IN ('open', 'claimed', 'retrying');
 CREATE INDEX tickets_over ON tickets (state, updated) WHERE state IN ('resolved', 'expired');

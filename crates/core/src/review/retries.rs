@@ -2,9 +2,9 @@
 //!
 //! A vendor that comes back is weak at first, so its queue is not thrown at it: one call at a time on
 //! each route, a rest after each, and after a failure a rest twice as long, up to a cap. Whoever
-//! drives this takes waiting calls by [`Retries::choose`], says [`begin`](Retries::begin) and
-//! [`end`](Retries::end), and [`rested`](Retries::rested) once the rest that `end` gave is over. No
-//! clock is read: the driver sleeps.
+//! drives this asks [`may_begin`](Retries::may_begin) for each route that calls wait for, longest first,
+//! says [`begin`](Retries::begin) and [`end`](Retries::end), and [`rested`](Retries::rested) once the
+//! rest that `end` gave is over. No clock is read: the driver sleeps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,14 +18,6 @@ pub struct Pace {
     pub cap: Duration,
     /// Calls at once over all routes; 0 counts as 1.
     pub parallel: usize,
-}
-
-/// A call that waits.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Waiting<'a> {
-    pub route: &'a str,
-    /// Some target of the route may be asked.
-    pub healthy: bool,
 }
 
 /// What is under way, and how each route has done.
@@ -81,26 +73,11 @@ impl Retries {
         self.pace.parallel.max(1).saturating_sub(self.asking())
     }
 
-    /// Whether this route neither is asked nor rests.
-    pub fn is_ready(&self, route: &str) -> bool {
-        self.routes
-            .get(route)
-            .is_none_or(|route| route.busy.is_none())
-    }
-
-    /// The places of those to begin with, of calls given oldest first.
-    pub fn choose(&self, waiting: &[Waiting<'_>]) -> Vec<usize> {
-        let mut chosen: Vec<usize> = Vec::new();
-        for (at, call) in waiting.iter().enumerate() {
-            if chosen.len() == self.room() {
-                break;
-            }
-            let is_taken = chosen.iter().any(|at| waiting[*at].route == call.route);
-            if call.healthy && !is_taken && self.is_ready(call.route) {
-                chosen.push(at);
-            }
-        }
-        chosen
+    /// Whether a call of this route may begin now: there is room, and the route neither is asked nor
+    /// rests.
+    pub fn may_begin(&self, route: &str) -> bool {
+        let known = self.routes.get(route);
+        self.room() > 0 && known.is_none_or(|route| route.busy.is_none())
     }
 
     /// A call of this route is asked.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::retries::{Pace, Retries, Waiting};
+use super::retries::{Pace, Retries};
 use super::*;
 
 const KINDS: [Kind; 5] = [
@@ -180,12 +180,7 @@ proptest! {
         let mut last_of: BTreeMap<&str, usize> = BTreeMap::new();
         let mut now = 0;
         loop {
-            let view: Vec<Waiting<'_>> = waiting
-                .iter()
-                .map(|(_, route, _)| Waiting { route, healthy: true })
-                .collect();
-            let chosen = retries.choose(&view);
-            for at in chosen.into_iter().rev() {
+            while let Some(at) = waiting.iter().position(|(_, route, _)| retries.may_begin(route)) {
                 let (id, route, answered) = waiting.remove(at);
                 prop_assert!(last_of.insert(route, id).is_none_or(|last| last < id));
                 if let Some((end, failures)) = ended.get(route) {
@@ -232,20 +227,18 @@ fn rests_double_up_to_the_cap() {
 }
 
 #[test]
-fn an_unhealthy_route_waits_and_the_others_go_on() {
+fn a_route_that_rests_makes_room_for_another() {
     let mut retries = Retries::new(Pace {
         interval: Duration::from_secs(10),
         cap: Duration::from_mins(1),
         parallel: 0,
     });
-    let call = |route, healthy| Waiting { route, healthy };
-    let waiting = [call("down", false), call("up", true), call("up", true)];
-    assert_eq!(retries.choose(&waiting), [1]);
-    retries.begin("up");
-    assert_eq!(retries.choose(&waiting), Vec::<usize>::new());
-    retries.end("up", true);
-    assert_eq!(retries.room(), 1);
-    assert!(!retries.is_ready("up"));
-    retries.rested("up");
-    assert_eq!(retries.choose(&waiting), [1]);
+    assert!(retries.may_begin("one"));
+    retries.begin("one");
+    assert!(!retries.may_begin("two"));
+    retries.end("one", true);
+    assert!(!retries.may_begin("one"));
+    assert!(retries.may_begin("two"));
+    retries.rested("one");
+    assert!(retries.may_begin("one"));
 }

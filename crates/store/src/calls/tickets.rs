@@ -131,20 +131,37 @@ impl Store {
         })
     }
 
-    /// Takes open calls that are to be retried by themselves, longest due first, with their content.
-    /// Brings back what dead processes were retrying.
-    pub async fn due_tickets(&self, now: Wall, limit: usize) -> Result<Vec<Ticket>> {
-        let limit = list_limit(limit);
-        self.write(Shape::Many, limit, |tx, limit| {
+    /// The routes that calls wait for which are to be retried by themselves, each with the moment when
+    /// its longest waiting call became due (or will).
+    pub async fn waiting_routes(&self, limit: usize) -> Result<Vec<(String, Wall)>> {
+        self.read(list_limit(limit), |tx, limit| {
+            Box::pin(tickets::waiting_routes(tx, limit))
+        })
+        .await
+    }
+
+    /// Brings back what dead processes were retrying. The number of tickets.
+    pub async fn recover_tickets(&self, limit: usize) -> Result<u64> {
+        self.write(Shape::Many, list_limit(limit), |tx, limit| {
             Box::pin(tickets::recover(tx, limit))
         })
-        .await?;
+        .await
+    }
+
+    /// Takes open calls of a route that are to be retried by themselves, longest due first, with their
+    /// content.
+    pub async fn due_tickets(&self, route: &str, now: Wall, limit: usize) -> Result<Vec<Ticket>> {
         let token = new_id();
         let undo = Undo::Tickets {
             token: token.clone(),
         };
         let given_back = undo.clone();
-        let due = Due { now, limit, token };
+        let due = Due {
+            route: route.to_owned(),
+            now,
+            limit: list_limit(limit),
+            token,
+        };
         let mine = self
             .take(Shape::Many, due, undo, |tx, due| {
                 Box::pin(tickets::due(tx, due))

@@ -408,9 +408,28 @@ pub(crate) async fn resolve(tx: &mut Tx, ticket: &Ticket, over: &Resolution<'_>)
 
 #[derive(Debug)]
 pub(crate) struct Due {
+    pub(crate) route: String,
     pub(crate) now: Wall,
     pub(crate) limit: usize,
     pub(crate) token: String,
+}
+
+/// The routes of what is to be retried by itself, each with its longest due moment: one look into the
+/// index for each route, however long their queues are.
+pub(crate) async fn waiting_routes(tx: &mut Tx, limit: &usize) -> Result<Vec<(String, Wall)>> {
+    let mut routes: Vec<(String, Wall)> = Vec::new();
+    while routes.len() < *limit {
+        let last = routes.last().map_or("", |(route, _)| route.as_str());
+        let row = tx
+            .row(
+                "SELECT route, not_before FROM tickets WHERE state = 'open' AND policy = 'when_healthy' AND route > $1 ORDER BY route, not_before, id LIMIT 1",
+                args![last],
+            )
+            .await?;
+        let Some(mut row) = row else { break };
+        routes.push((row.text()?, row.wall()?));
+    }
+    Ok(routes)
 }
 
 /// Brings back what dead processes were retrying.
@@ -451,12 +470,12 @@ pub(crate) async fn recover(tx: &mut Tx, limit: &usize) -> Result<u64> {
     Ok(count)
 }
 
-/// Takes what is to be retried by itself.
+/// Takes what a route is to be asked again.
 pub(crate) async fn due(tx: &mut Tx, due: &Due) -> Result<Vec<Kept>> {
     let rows = tx
         .rows(
-            "SELECT id FROM tickets WHERE state = 'open' AND policy = 'when_healthy' AND not_before <= $1 AND expires > $1 ORDER BY not_before, id LIMIT $2 FOR UPDATE SKIP LOCKED",
-            args![due.now, due.limit],
+            "SELECT id FROM tickets WHERE state = 'open' AND policy = 'when_healthy' AND route = $1 AND not_before <= $2 AND expires > $2 ORDER BY not_before, id LIMIT $3 FOR UPDATE SKIP LOCKED",
+            args![&due.route, due.now, due.limit],
         )
         .await?;
     let mut mine = Vec::with_capacity(rows.len());

@@ -1,5 +1,6 @@
 //! The review queue: claimed and decided once, whoever wants to.
 
+use holdfast_core::time::Wall;
 use holdfast_store::{
     Claimed, Decided, Decision, NewTicket, Retried, RetryPolicy, Ticket, TicketClaim, TicketFilter,
     TicketKind, TicketState,
@@ -18,6 +19,7 @@ both!(
     a_closed_call_may_run_anew,
     a_call_without_a_key_keeps_its_answer_at_the_ticket,
     due_tickets_are_retried_by_one,
+    each_route_is_waited_for_once,
     what_the_dead_were_retrying_comes_back,
     a_round_that_died_is_answered_by_hand,
     lists_are_filtered_and_paged,
@@ -316,10 +318,13 @@ async fn due_tickets_are_retried_by_one(home: Home) {
         ..ticket(TicketKind::Call, "early")
     };
     one.open_ticket(early).await.unwrap();
-    let (first, second) = tokio::join!(one.due_tickets(NOW, 4), two.due_tickets(NOW, 4));
+    let (first, second) = tokio::join!(
+        one.due_tickets("model", NOW, 4),
+        two.due_tickets("model", NOW, 4)
+    );
     let mut all = first.unwrap();
     all.extend(second.unwrap());
-    all.extend(one.due_tickets(NOW, 100).await.unwrap());
+    all.extend(one.due_tickets("model", NOW, 100).await.unwrap());
     let mut ids: Vec<_> = all.iter().map(|ticket| ticket.id.clone()).collect();
     ids.sort();
     ids.dedup();
@@ -375,8 +380,48 @@ async fn due_tickets_are_retried_by_one(home: Home) {
     let kept = one.ticket(&of_b.id).await.unwrap().unwrap();
     assert_eq!((kept.state, kept.attempts), (TicketState::Open, 2));
     assert_eq!(kept.reason.as_deref(), Some("still away"));
-    assert_eq!(one.due_tickets(later(4999), 100).await.unwrap().len(), 1);
-    assert_eq!(one.due_tickets(later(5000), 100).await.unwrap().len(), 1);
+    assert_eq!(
+        one.due_tickets("model", later(4999), 100)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        one.due_tickets("model", later(5000), 100)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+async fn each_route_is_waited_for_once(home: Home) {
+    let store = home.open().await;
+    let open = async |route: Option<&str>, policy: RetryPolicy, not_before: Wall| {
+        let new = NewTicket {
+            route: route.map(str::to_owned),
+            policy,
+            not_before,
+            ..ticket(TicketKind::Call, &id())
+        };
+        store.open_ticket(new).await.unwrap()
+    };
+    for moment in [30, 10, 20] {
+        open(Some("down"), RetryPolicy::WhenHealthy, later(moment)).await;
+        open(Some("by-hand"), RetryPolicy::Never, later(moment)).await;
+    }
+    let up = open(Some("up"), RetryPolicy::WhenHealthy, later(25)).await;
+    open(None, RetryPolicy::WhenHealthy, NOW).await;
+    let down = || ("down".to_owned(), later(10));
+    let both = vec![down(), ("up".to_owned(), later(25))];
+    assert_eq!(store.waiting_routes(10).await, Ok(both));
+    assert_eq!(store.waiting_routes(1).await, Ok(vec![down()]));
+    // What is taken no longer waits, and other routes stay where they are.
+    let taken = store.due_tickets("up", later(25), 10).await.unwrap();
+    let taken: Vec<_> = taken.into_iter().map(|ticket| ticket.id).collect();
+    assert_eq!(taken, [up]);
+    assert_eq!(store.waiting_routes(10).await, Ok(vec![down()]));
 }
 
 async fn what_the_dead_were_retrying_comes_back(home: Home) {
@@ -390,12 +435,21 @@ async fn what_the_dead_were_retrying_comes_back(home: Home) {
             .await
             .unwrap(),
     );
-    assert_eq!(process.store.due_tickets(NOW, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        process
+            .store
+            .due_tickets("model", NOW, 10)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     process.kill();
     let store = home.reopen().await;
     let mut back = Vec::new();
     until(async || {
-        back.extend(store.due_tickets(NOW, 10).await.unwrap());
+        store.recover_tickets(10).await.unwrap();
+        back.extend(store.due_tickets("model", NOW, 10).await.unwrap());
         (back.len() == 2).then_some(())
     })
     .await;
