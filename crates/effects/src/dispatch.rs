@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::effect::{self, Happened, Next, Sent, Terms};
-use holdfast_store::{Effect, EffectEnd, EffectState};
+use holdfast_store::{Effect, EffectEnd, EffectState, Error};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::doubt::{self, Doubt};
 use crate::effects::Effects;
@@ -21,6 +20,10 @@ use crate::send::{Attempt, Outcome, send};
 use crate::submit;
 use crate::target::Target;
 
+mod under_way;
+
+use under_way::UnderWay;
+
 /// Between two tries to store a result, growing.
 const STORE_AGAIN: Duration = Duration::from_millis(100);
 const STORE_AGAIN_MOST: Duration = Duration::from_secs(2);
@@ -28,12 +31,14 @@ const STORE_AGAIN_MOST: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(20);
 /// How many of a dead process's effects are settled at once.
 const STRANDED: usize = 64;
+/// The most targets that are looked at for what is due: more than anybody configures.
+const TARGETS: usize = 1000;
 
 impl Effects {
     /// Sends effects until `drain` becomes `true` (or its sender is gone), then waits for those on
     /// their way. Dropped earlier, what is on its way counts as left behind by a dead process.
     pub async fn run(self: Arc<Self>, mut drain: watch::Receiver<bool>) {
-        let mut sending: JoinSet<()> = JoinSet::new();
+        let mut sending = UnderWay::default();
         let follow = self.clone();
         let follower = async move { follow.follow_events().await };
         tokio::pin!(follower);
@@ -47,40 +52,51 @@ impl Effects {
                 () = self.recorded.notified() => {}
                 _ = look.tick() => self.settle_stranded(&mut sending).await,
                 () = tokio::time::sleep(rest) => {}
-                Some(_) = sending.join_next() => {}
+                true = sending.ended() => {}
             }
         }
         self.drain.send_replace(true);
-        while sending.join_next().await.is_some() {}
+        while sending.ended().await {}
     }
 
     /// Takes what is due, as far as there is room, and sends it. Gives the time until the next look.
-    async fn claim_into(self: &Arc<Self>, sending: &mut JoinSet<()>) -> Duration {
-        while sending.try_join_next().is_some() {}
-        let room = self.limits.parallel.saturating_sub(sending.len());
-        if room == 0 {
-            return self.limits.poll;
-        }
-        match self.outbox.claim(self.now(), room).await {
-            Ok(claimed) => {
-                for effect in claimed {
-                    self.failpoint.reached(AFTER_CLAIM);
-                    let effects = self.clone();
-                    sending.spawn(async move { effects.perform(effect).await });
-                }
-            }
+    async fn claim_into(self: &Arc<Self>, sending: &mut UnderWay) -> Duration {
+        sending.sweep();
+        match self.try_claim_into(sending).await {
+            Ok(rest) => rest,
             Err(error) => {
                 tracing::warn!(%error, "effects can't be claimed");
-                return self.limits.poll;
+                self.limits.poll
             }
         }
-        if sending.len() >= self.limits.parallel {
-            return self.limits.poll;
+    }
+
+    async fn try_claim_into(self: &Arc<Self>, sending: &mut UnderWay) -> Result<Duration, Error> {
+        let now = self.now();
+        let targets = self.targets();
+        let mut waiting = self.outbox.waiting(TARGETS).await?;
+        waiting.sort_by_key(|(_, due)| *due);
+        let mut rest = self.limits.poll;
+        for (name, due) in waiting {
+            if due > now {
+                rest = rest.min(due.since(now).max(SOON));
+                continue;
+            }
+            let most = targets.get(&name).map_or(1, |target| target.parallel);
+            let room = most
+                .saturating_sub(sending.to(&name))
+                .min(self.limits.parallel.saturating_sub(sending.len()));
+            // Without room nothing is lost: one that ends wakes this.
+            if room == 0 {
+                continue;
+            }
+            for effect in self.outbox.claim(&name, now, room).await? {
+                self.failpoint.reached(AFTER_CLAIM);
+                let effects = self.clone();
+                sending.spawn(name.clone(), async move { effects.perform(effect).await });
+            }
         }
-        match self.outbox.next_due().await {
-            Ok(Some(due)) => due.since(self.now()).clamp(SOON, self.limits.poll),
-            Ok(None) | Err(_) => self.limits.poll,
-        }
+        Ok(rest)
     }
 
     /// One attempt at a claimed effect, to the stored end.
@@ -225,7 +241,7 @@ impl Effects {
     }
 
     /// Settles what dead processes left on its way.
-    async fn settle_stranded(self: &Arc<Self>, sending: &mut JoinSet<()>) {
+    async fn settle_stranded(self: &Arc<Self>, sending: &mut UnderWay) {
         let stranded = match self.outbox.stranded(STRANDED).await {
             Ok(stranded) => stranded,
             Err(error) => {
@@ -235,7 +251,7 @@ impl Effects {
         };
         for effect in stranded {
             let effects = self.clone();
-            sending.spawn(async move {
+            sending.spawn(effect.target.clone(), async move {
                 let end = effects.stranded_end(&effect);
                 effects.finish(&effect, end).await;
             });

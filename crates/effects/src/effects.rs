@@ -35,7 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(24 * days);
         Self {
-            parallel: 16,
+            parallel: 64,
             expiry: days(90),
             ticket_expiry: days(90),
             wait: Duration::from_mins(1),

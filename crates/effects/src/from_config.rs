@@ -26,6 +26,7 @@ const WEBHOOK_BACKOFF: Backoff = Backoff {
     cap: Duration::from_hours(4),
 };
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+const WEBHOOK_PARALLEL: usize = 4;
 
 /// Why a target can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +104,7 @@ pub fn webhook_target(webhook: &Webhook, roots: &SystemRoots) -> Result<Target, 
         attempts: WEBHOOK_ATTEMPTS,
         backoff: WEBHOOK_BACKOFF,
         payload_bytes: usize::MAX,
+        parallel: WEBHOOK_PARALLEL,
     })
 }
 
@@ -119,6 +121,7 @@ fn target(target: &EffectTarget, roots: &SystemRoots) -> Result<Target, Why> {
             cap: target.backoff.cap,
         },
         payload_bytes: target.payload_bytes,
+        parallel: target.parallel,
     })
 }
 

@@ -13,12 +13,13 @@ pub(crate) type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + '
 /// See the calls of the same names in [`Store`].
 pub(crate) trait Outbox: Send + Sync {
     fn record(&self, effect: NewEffect) -> Doing<'_, Recorded>;
-    fn claim(&self, now: Wall, limit: usize) -> Doing<'_, Vec<Effect>>;
+    fn waiting(&self, limit: usize) -> Doing<'_, Vec<(String, Wall)>>;
+    fn claim<'a>(&'a self, target: &'a str, now: Wall, limit: usize) -> Doing<'a, Vec<Effect>>;
     fn finish<'a>(&'a self, id: &'a str, fence: i64, end: EffectEnd, now: Wall) -> Doing<'a, bool>;
     fn stranded(&self, limit: usize) -> Doing<'_, Vec<Effect>>;
-    fn next_due(&self) -> Doing<'_, Option<Wall>>;
-    fn cancel<'a>(&'a self, id: &'a str, now: Wall) -> Doing<'a, Option<Effect>>;
+    fn cancel<'a>(&'a self, id: &'a str, attempts: i64, now: Wall) -> Doing<'a, Option<Effect>>;
     fn effect<'a>(&'a self, id: &'a str) -> Doing<'a, Option<Effect>>;
+    fn of_key<'a>(&'a self, scope: &'a str, key: &'a str) -> Doing<'a, Option<Effect>>;
     fn effects<'a>(&'a self, filter: &'a EffectFilter) -> Doing<'a, Vec<Effect>>;
 }
 
@@ -27,8 +28,12 @@ impl Outbox for Store {
         Box::pin(self.record_effect(effect))
     }
 
-    fn claim(&self, now: Wall, limit: usize) -> Doing<'_, Vec<Effect>> {
-        Box::pin(self.claim_effects(now, limit))
+    fn waiting(&self, limit: usize) -> Doing<'_, Vec<(String, Wall)>> {
+        Box::pin(self.waiting_targets(limit))
+    }
+
+    fn claim<'a>(&'a self, target: &'a str, now: Wall, limit: usize) -> Doing<'a, Vec<Effect>> {
+        Box::pin(self.claim_effects(target, now, limit))
     }
 
     fn finish<'a>(&'a self, id: &'a str, fence: i64, end: EffectEnd, now: Wall) -> Doing<'a, bool> {
@@ -39,16 +44,16 @@ impl Outbox for Store {
         Box::pin(self.stranded_effects(limit))
     }
 
-    fn next_due(&self) -> Doing<'_, Option<Wall>> {
-        Box::pin(self.next_effect_due())
-    }
-
-    fn cancel<'a>(&'a self, id: &'a str, now: Wall) -> Doing<'a, Option<Effect>> {
-        Box::pin(self.cancel_effect(id, now))
+    fn cancel<'a>(&'a self, id: &'a str, attempts: i64, now: Wall) -> Doing<'a, Option<Effect>> {
+        Box::pin(self.cancel_effect(id, attempts, now))
     }
 
     fn effect<'a>(&'a self, id: &'a str) -> Doing<'a, Option<Effect>> {
         Box::pin(self.effect(id))
+    }
+
+    fn of_key<'a>(&'a self, scope: &'a str, key: &'a str) -> Doing<'a, Option<Effect>> {
+        Box::pin(self.effect_of_key(scope, key))
     }
 
     fn effects<'a>(&'a self, filter: &'a EffectFilter) -> Doing<'a, Vec<Effect>> {

@@ -13,7 +13,6 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::effects::Effects;
-use crate::outgoing::fingerprint;
 use crate::shown::{Shown, shown};
 use crate::submit::{self, Submission};
 use crate::verdicts;
@@ -89,8 +88,14 @@ impl Effects {
         } else {
             wait
         };
-        verdicts::require(&*self.verdicts, &request.caller.scope, &submission.requires).await?;
-        let (effect, is_known) = self.record(&request.caller.scope, submission).await?;
+        let scope = &request.caller.scope;
+        let (effect, is_known) = match self.repeated(scope, &submission).await? {
+            Some(effect) => (effect, true),
+            None => {
+                verdicts::require(&*self.verdicts, scope, &submission.requires).await?;
+                self.record(scope, submission).await?
+            }
+        };
         let effect = self.settled(effect, wait).await?;
         let mut response = resource(&effect)?;
         if is_known {
@@ -99,6 +104,24 @@ impl Effects {
                 .insert("idempotent-replayed", HeaderValue::from_static("true"));
         }
         Ok(response)
+    }
+
+    /// The effect that these requirements were judged for when it was recorded: they are not judged
+    /// again, the ledger may have forgotten them.
+    async fn repeated(
+        &self,
+        scope: &str,
+        submission: &Submission,
+    ) -> Result<Option<Effect>, Fault> {
+        let Some(key) = submission.key.as_deref() else {
+            return Ok(None);
+        };
+        if submission.requires.is_empty() {
+            return Ok(None);
+        }
+        let known = self.outbox.of_key(scope, key).await?;
+        let (now, fingerprint) = (self.now(), submission.fingerprint());
+        Ok(known.filter(|effect| effect.expires > now && effect.fingerprint == fingerprint))
     }
 
     /// Keeps an effect, or finds the one that has its key. Nothing is sent before this has committed.
@@ -112,16 +135,12 @@ impl Effects {
             self.store.touch_run(scope, run, now).await?;
         }
         let id = uuid::Uuid::now_v7().simple().to_string();
+        let fingerprint = submission.fingerprint();
         let effect = NewEffect {
             key: submission.key.unwrap_or_else(|| idempotency::own_key(&id)),
             id,
             scope: scope.to_owned(),
-            fingerprint: fingerprint(
-                &submission.target,
-                &submission.outgoing,
-                &submission.headers,
-                &submission.requires,
-            ),
+            fingerprint,
             target: submission.target,
             payload: submission.outgoing.to_bytes(),
             headers: submission.headers,
@@ -178,15 +197,20 @@ impl Effects {
     }
 
     async fn cancel(&self, request: &Request, id: &str) -> Answer {
-        let effect = self.visible(request, id).await?;
-        self.refuse_late_cancel(&effect)?;
-        let after = self.outbox.cancel(id, self.now()).await?;
-        let after = after.ok_or_else(|| not_found("effect", id))?;
-        if after.state != EffectState::Cancelled {
-            return Err(too_late(&after));
+        let mut effect = self.visible(request, id).await?;
+        loop {
+            self.refuse_late_cancel(&effect)?;
+            let after = self.outbox.cancel(id, effect.attempts, self.now()).await?;
+            effect = after.ok_or_else(|| not_found("effect", id))?;
+            match effect.state {
+                EffectState::Cancelled => break,
+                // Attempted meanwhile: what that means is looked at anew.
+                EffectState::Recorded => {}
+                _ => return Err(too_late(&effect)),
+            }
         }
         self.bell.ring(id);
-        json(StatusCode::OK, &shown(&after))
+        json(StatusCode::OK, &shown(&effect))
     }
 
     /// An effect that was sent before and waits to be sent again may have happened: calling it

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::http::RESERVED;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Outgoing, fingerprint};
 use crate::path;
 use crate::smtp::Mail;
 use crate::target::{Http, Kind, Target, Targets};
@@ -50,6 +50,13 @@ pub(crate) struct Submission {
     pub requires: Vec<String>,
     pub run: Option<String>,
     pub step: Option<String>,
+}
+
+impl Submission {
+    /// What a repetition under the same key must have in common with it.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        fingerprint(&self.target, &self.outgoing, &self.headers, &self.requires)
+    }
 }
 
 /// Reads and checks a request.

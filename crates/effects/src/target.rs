@@ -30,6 +30,8 @@ pub struct Target {
     pub backoff: Backoff,
     /// The largest payload.
     pub payload_bytes: usize,
+    /// The most on their way there at once, from this process.
+    pub parallel: usize,
 }
 
 /// What is spoken there.

@@ -106,7 +106,7 @@ CREATE TABLE effects (
   result_body BLOB
 );
 CREATE UNIQUE INDEX effects_key ON effects (scope, key);
-CREATE INDEX effects_due ON effects (state, due, id) WHERE state = 'recorded';
+CREATE INDEX effects_due ON effects (state, target, due, id) WHERE state = 'recorded';
 CREATE INDEX effects_over ON effects (state, updated, expires) WHERE state IN ('done', 'failed', 'cancelled');
 CREATE INDEX effects_run ON effects (run, id) WHERE run IS NOT NULL;
 CREATE INDEX effects_scope ON effects (scope, id);

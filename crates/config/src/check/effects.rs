@@ -114,12 +114,14 @@ fn target(
         attempts: 8,
         backoff: Backoff::default(),
         payload_bytes: 1 << 20,
+        parallel: 8,
         ca_file: draft.ca_file.get().map(|path| checker.files.resolve(path)),
     };
     draft.allow_private.put(&mut target.allow_private);
     draft.timeout.put(&mut target.timeout);
     draft.attempts.put(&mut target.attempts);
     draft.payload_bytes.put(&mut target.payload_bytes);
+    draft.parallel.put(&mut target.parallel);
     if let Some(backoff) = draft.backoff.get() {
         backoff.base.put(&mut target.backoff.base);
         backoff.cap.put(&mut target.backoff.cap);

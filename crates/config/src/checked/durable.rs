@@ -126,7 +126,7 @@ words! {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effects {
     pub targets: Vec<EffectTarget>,
-    /// How many are sent at once.
+    /// How many are sent at once, to all targets together.
     pub parallel: usize,
     /// How long a key of an effect is remembered.
     pub expiry: Duration,
@@ -147,6 +147,8 @@ pub struct EffectTarget {
     pub backoff: Backoff,
     /// The largest payload, in bytes.
     pub payload_bytes: usize,
+    /// How many are sent there at once.
+    pub parallel: usize,
     /// A PEM file of certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }
@@ -267,7 +269,7 @@ impl Default for Effects {
     fn default() -> Self {
         Self {
             targets: Vec::new(),
-            parallel: 16,
+            parallel: 64,
             expiry: DAY * 90,
         }
     }

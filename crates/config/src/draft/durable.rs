@@ -98,8 +98,8 @@ shape! {
     EffectsDraft as "effects" {
         /// Where they may go.
         targets: Vec<EffectTargetDraft>,
-        /// How many are sent at once.
-        parallel: Count = "16",
+        /// How many are sent at once, to all targets together.
+        parallel: Count = "64",
         /// How long an effect and its key are remembered.
         expiry: LongTime = "90d",
     }
@@ -154,6 +154,8 @@ shape! {
         backoff: BackoffDraft,
         /// The largest payload.
         payload_bytes: Size = "1MiB",
+        /// How many are sent there at once.
+        parallel: Count = "8",
         /// A PEM file of certificates to trust besides the system's.
         ca_file: PathBuf,
     }

@@ -59,11 +59,15 @@ impl Outbox for Flaky {
         self.store.record(effect)
     }
 
-    fn claim(&self, now: Wall, limit: usize) -> Doing<'_, Vec<Effect>> {
+    fn waiting(&self, limit: usize) -> Doing<'_, Vec<(String, Wall)>> {
+        self.store.waiting(limit)
+    }
+
+    fn claim<'a>(&'a self, target: &'a str, now: Wall, limit: usize) -> Doing<'a, Vec<Effect>> {
         if takes(&self.faults.claim) {
             return down();
         }
-        self.store.claim(now, limit)
+        self.store.claim(target, now, limit)
     }
 
     fn finish<'a>(&'a self, id: &'a str, fence: i64, end: EffectEnd, now: Wall) -> Doing<'a, bool> {
@@ -78,12 +82,8 @@ impl Outbox for Flaky {
         self.store.stranded(limit)
     }
 
-    fn next_due(&self) -> Doing<'_, Option<Wall>> {
-        self.store.next_due()
-    }
-
-    fn cancel<'a>(&'a self, id: &'a str, now: Wall) -> Doing<'a, Option<Effect>> {
-        self.store.cancel(id, now)
+    fn cancel<'a>(&'a self, id: &'a str, attempts: i64, now: Wall) -> Doing<'a, Option<Effect>> {
+        self.store.cancel(id, attempts, now)
     }
 
     fn effect<'a>(&'a self, id: &'a str) -> Doing<'a, Option<Effect>> {
@@ -98,6 +98,10 @@ impl Outbox for Flaky {
             }
             Ok(found)
         })
+    }
+
+    fn of_key<'a>(&'a self, scope: &'a str, key: &'a str) -> Doing<'a, Option<Effect>> {
+        self.store.of_key(scope, key)
     }
 
     fn effects<'a>(&'a self, filter: &'a EffectFilter) -> Doing<'a, Vec<Effect>> {
@@ -197,6 +201,7 @@ fn target(port: u16) -> Target {
             cap: Duration::from_millis(1),
         },
         payload_bytes: 100,
+        parallel: 2,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use holdfast_core::fault::Code;
+use holdfast_core::time::Wall;
 use holdfast_effects::{Failpoint, Kind, system_resolver};
-use holdfast_store::BookedExchange;
+use holdfast_store::{BookedExchange, Retention};
 use http::Method;
 
 use crate::house::{House, dir, now, target};
@@ -310,6 +311,56 @@ async fn what_it_requires_must_have_been_whole() {
             (other, _) => panic!("{requires}: {other:?}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_not_judged_again_by_a_ledger_that_forgot() {
+    let site = Site::start([]).await;
+    let (_dir, path) = dir();
+    let house = House::open(&path, [target("t", &site, true)]).await;
+    let booked = BookedExchange {
+        id: "w".to_owned(),
+        at: Wall(0),
+        scope: String::new(),
+        route: "r".to_owned(),
+        run: None,
+        step: None,
+        outcome: "whole".to_owned(),
+        json: "{}".to_owned(),
+    };
+    house.store.book(vec![booked]).await.unwrap();
+    let body =
+        |path: &str| format!(r#"{{"target":"t","path":"/v1/{path}","key":"k","requires":["w"]}}"#);
+    let first = house.post(&body("a")).await.unwrap();
+    let retention = Retention::default();
+    house.store.expire(now(), &retention, 100).await.unwrap();
+    assert_eq!(house.store.exchange("w").await, Ok(None));
+    let again = house.post(&body("a")).await.unwrap();
+    assert_eq!(first.text("id"), again.text("id"));
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    // Another effect is another matter.
+    let fault = house.post(&body("b")).await.unwrap_err();
+    assert_eq!(fault.code, Code::RequirementUnmet);
+    assert_eq!(site.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_hangs_holds_up_no_other() {
+    let hanging = Site::start([Play::Hang, Play::Hang, Play::Hang]).await;
+    let quick = Site::start([]).await;
+    let (_dir, path) = dir();
+    let mut slow = target("slow", &hanging, true);
+    slow.parallel = 2;
+    let house = House::open(&path, [slow, target("quick", &quick, true)]).await;
+    for at in 0..100 {
+        let body = format!(r#"{{"target":"slow","path":"/v1/{at}"}}"#);
+        let recorded = house.ask(Method::POST, "/v1/effects?wait=0s", &[], &body);
+        assert_eq!(recorded.await.unwrap().status, 202);
+    }
+    hanging.reached(2).await;
+    let reply = house.post(r#"{"target":"quick","path":"/v1/a"}"#).await;
+    assert_eq!(reply.unwrap().text("state"), "done");
+    assert_eq!(hanging.count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,6 +93,7 @@ pub(crate) fn at(name: &str, host: &str, port: u16, honours_keys: bool) -> Targe
             cap: Duration::from_millis(4),
         },
         payload_bytes: 1000,
+        parallel: 8,
     }
 }
 

@@ -177,6 +177,7 @@ impl Post {
                 cap: Duration::from_millis(2),
             },
             payload_bytes: 10_000,
+            parallel: 8,
         }
     }
 }

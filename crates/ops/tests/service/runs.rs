@@ -208,7 +208,11 @@ async fn effect(bench: &Bench) {
     let recorded = bench.store.record_effect(new).await.unwrap();
     assert!(matches!(recorded, Recorded::Fresh(_)));
     bench.pass(1);
-    let claimed = bench.store.claim_effects(bench.now(), 1).await.unwrap();
+    let claimed = bench
+        .store
+        .claim_effects("billing", bench.now(), 1)
+        .await
+        .unwrap();
     let result = EffectResult {
         status: 200,
         headers: Vec::new(),

@@ -199,7 +199,7 @@ async fn doubtful(stage: &Stage, key: &str) -> (Effect, String) {
     let Recorded::Fresh(effect) = stage.store.record_effect(effect).await.unwrap() else {
         panic!("it is recorded already");
     };
-    let sending = stage.store.claim_effects(now, 10).await.unwrap();
+    let sending = stage.store.claim_effects("mail", now, 10).await.unwrap();
     let sending = sending.iter().find(|one| one.id == effect.id).unwrap();
     let ticket = NewTicket {
         kind: TicketKind::Effect,

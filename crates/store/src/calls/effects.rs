@@ -38,14 +38,20 @@ impl Store {
         })
     }
 
-    /// Takes effects that are due: they count as sent from here on.
-    pub async fn claim_effects(&self, now: Wall, limit: usize) -> Result<Vec<Effect>> {
+    /// Takes effects of a target that are due, longest due first: they count as sent from here on.
+    pub async fn claim_effects(
+        &self,
+        target: &str,
+        now: Wall,
+        limit: usize,
+    ) -> Result<Vec<Effect>> {
         let token = new_id();
         let undo = Undo::Effects {
             token: token.clone(),
         };
         let given_back = undo.clone();
         let claim = Claiming {
+            target: target.to_owned(),
             now,
             limit: list_limit(limit),
             token,
@@ -118,10 +124,16 @@ impl Store {
         self.or_give_back(self.whole_effects(mine), given_back)
     }
 
-    /// Cancels an effect that is not on its way; its state afterwards tells whether it was in time.
-    pub async fn cancel_effect(&self, id: &str, now: Wall) -> Result<Option<Effect>> {
+    /// Cancels an effect that is not on its way and was attempted so many times; its state afterwards
+    /// tells whether it was in time (still `Recorded`: it was attempted once more).
+    pub async fn cancel_effect(
+        &self,
+        id: &str,
+        attempts: i64,
+        now: Wall,
+    ) -> Result<Option<Effect>> {
         let kept = self
-            .write(Shape::Many, (id.to_owned(), now), |tx, call| {
+            .write(Shape::Many, (id.to_owned(), attempts, now), |tx, call| {
                 Box::pin(effects::cancel(tx, call))
             })
             .await?;
@@ -136,6 +148,15 @@ impl Store {
         kept.map(|kept| self.whole_effect(kept)).transpose()
     }
 
+    /// The effect under a key, with payload and result, its time over or not.
+    pub async fn effect_of_key(&self, scope: &str, key: &str) -> Result<Option<Effect>> {
+        let key = (scope.to_owned(), key.to_owned());
+        let kept = self
+            .read(key, |tx, key| Box::pin(effects::of_key(tx, key)))
+            .await?;
+        kept.map(|kept| self.whole_effect(kept)).transpose()
+    }
+
     /// Effects without payload and result, newest first.
     pub async fn effects(&self, filter: &EffectFilter) -> Result<Vec<Effect>> {
         self.read(filter.clone(), |tx, filter| {
@@ -144,10 +165,12 @@ impl Store {
         .await
     }
 
-    /// When the next effect is due.
-    pub async fn next_effect_due(&self) -> Result<Option<Wall>> {
-        self.read((), |tx, args| Box::pin(effects::next_due(tx, args)))
-            .await
+    /// The targets that effects wait for, each with the moment when the first of them is due.
+    pub async fn waiting_targets(&self, limit: usize) -> Result<Vec<(String, Wall)>> {
+        self.read(list_limit(limit), |tx, limit| {
+            Box::pin(effects::waiting_targets(tx, limit))
+        })
+        .await
     }
 
     fn answered(&self, id: &str, result: &EffectResult) -> Result<Answered> {

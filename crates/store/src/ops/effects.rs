@@ -139,6 +139,7 @@ fn event(kind: &'static str, effect: &Effect, at: Wall) -> NewEvent {
 
 #[derive(Debug)]
 pub(crate) struct Claiming {
+    pub(crate) target: String,
     pub(crate) now: Wall,
     pub(crate) limit: usize,
     pub(crate) token: String,
@@ -147,8 +148,8 @@ pub(crate) struct Claiming {
 pub(crate) async fn claim(tx: &mut Tx, claim: &Claiming) -> Result<Vec<Kept>> {
     let rows = tx
         .rows(
-            "SELECT id FROM effects WHERE state = 'recorded' AND due <= $1 ORDER BY due, id LIMIT $2 FOR UPDATE SKIP LOCKED",
-            args![claim.now, claim.limit],
+            "SELECT id FROM effects WHERE state = 'recorded' AND target = $1 AND due <= $2 ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED",
+            args![&claim.target, claim.now, claim.limit],
         )
         .await?;
     let mut mine = Vec::with_capacity(rows.len());
@@ -330,15 +331,16 @@ pub(crate) async fn settle(
     Ok(true)
 }
 
-pub(crate) async fn cancel(tx: &mut Tx, call: &(String, Wall)) -> Result<Option<Kept>> {
-    let (id, now) = call;
+/// Only as the caller has seen it: an attempt in between may have happened.
+pub(crate) async fn cancel(tx: &mut Tx, call: &(String, i64, Wall)) -> Result<Option<Kept>> {
+    let (id, attempts, now) = call;
     let row = tx
         .row(
             concat!(
-                "UPDATE effects SET state = 'cancelled', updated = $2, fence = fence + 1 WHERE id = $1 AND state = 'recorded' RETURNING ",
+                "UPDATE effects SET state = 'cancelled', updated = $3, fence = fence + 1 WHERE id = $1 AND state = 'recorded' AND attempts = $2 RETURNING ",
                 whole!()
             ),
-            args![id, *now],
+            args![id, *attempts, *now],
         )
         .await?;
     let Some(row) = row else {
@@ -361,6 +363,20 @@ pub(crate) async fn get(tx: &mut Tx, id: &String) -> Result<Option<Kept>> {
     row.map(read).transpose()
 }
 
+pub(crate) async fn of_key(tx: &mut Tx, key: &(String, String)) -> Result<Option<Kept>> {
+    let row = tx
+        .row(
+            concat!(
+                "SELECT ",
+                whole!(),
+                " FROM effects WHERE scope = $1 AND key = $2"
+            ),
+            args![&key.0, &key.1],
+        )
+        .await?;
+    row.map(read).transpose()
+}
+
 pub(crate) async fn list(tx: &mut Tx, filter: &EffectFilter) -> Result<Vec<Effect>> {
     let rows = List::new(concat!("SELECT ", head!(), ", NULL, NULL FROM effects"))
         .only("scope =", filter.scope.as_ref())
@@ -373,14 +389,22 @@ pub(crate) async fn list(tx: &mut Tx, filter: &EffectFilter) -> Result<Vec<Effec
     rows.into_iter().map(|row| Ok(read(row)?.effect)).collect()
 }
 
-pub(crate) async fn next_due(tx: &mut Tx, (): &()) -> Result<Option<Wall>> {
-    let row = tx
-        .row(
-            "SELECT due FROM effects WHERE state = 'recorded' ORDER BY due LIMIT 1",
-            args![],
-        )
-        .await?;
-    row.map(|mut row| row.wall()).transpose()
+/// The targets that something is recorded for, each with its earliest due moment: one look into the
+/// index for each target, however long their queues are.
+pub(crate) async fn waiting_targets(tx: &mut Tx, limit: &usize) -> Result<Vec<(String, Wall)>> {
+    let mut targets: Vec<(String, Wall)> = Vec::new();
+    while targets.len() < *limit {
+        let last = targets.last().map_or("", |(target, _)| target.as_str());
+        let row = tx
+            .row(
+                "SELECT target, due FROM effects WHERE state = 'recorded' AND target > $1 ORDER BY target, due, id LIMIT 1",
+                args![last],
+            )
+            .await?;
+        let Some(mut row) = row else { break };
+        targets.push((row.text()?, row.wall()?));
+    }
+    Ok(targets)
 }
 
 fn read(mut row: Row) -> Result<Kept> {

@@ -17,6 +17,7 @@ both!(
     what_the_dead_were_sending_is_stranded,
     doubt_is_decided_by_a_person,
     cancelling_races_with_sending,
+    an_attempt_meanwhile_keeps_it_from_being_cancelled,
     a_claim_that_nobody_heard_of_is_given_back,
     effects_are_listed,
 );
@@ -55,7 +56,7 @@ async fn an_effect_is_recorded_once(home: Home) {
     };
     let known = store.record_effect(much_later.clone()).await.unwrap();
     assert!(matches!(known, Recorded::Known(_)));
-    store.cancel_effect(&first.id, NOW).await.unwrap();
+    store.cancel_effect(&first.id, 0, NOW).await.unwrap();
     recorded(store.record_effect(much_later).await.unwrap());
 }
 
@@ -67,15 +68,18 @@ async fn two_stores_never_send_one_twice(home: Home) {
             .await
             .unwrap();
     }
-    assert_eq!(one.next_effect_due().await, Ok(Some(NOW)));
+    assert_eq!(
+        one.waiting_targets(10).await,
+        Ok(vec![("mail".to_owned(), NOW)])
+    );
     let mut claims = JoinSet::new();
     for caller in 0..40 {
         let store = if caller % 2 == 0 { &one } else { &two }.clone();
-        claims.spawn(async move { store.claim_effects(NOW, 7).await.unwrap() });
+        claims.spawn(async move { store.claim_effects("mail", NOW, 7).await.unwrap() });
     }
     let mut sent: Vec<_> = claims.join_all().await.into_iter().flatten().collect();
     // A lock in another's hands is passed over: the rest comes with the next round.
-    sent.extend(one.claim_effects(NOW, 100).await.unwrap());
+    sent.extend(one.claim_effects("mail", NOW, 100).await.unwrap());
     assert!(
         sent.iter()
             .all(|effect| effect.state == EffectState::Sending && effect.attempts == 1)
@@ -84,13 +88,13 @@ async fn two_stores_never_send_one_twice(home: Home) {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!((sent.len(), ids.len()), (100, 100));
-    assert_eq!(one.next_effect_due().await, Ok(None));
+    assert_eq!(one.waiting_targets(10).await, Ok(Vec::new()));
     assert_eq!(one.stranded_effects(100).await, Ok(Vec::new()));
 }
 
 /// The one effect that is due.
 async fn taken(store: &holdfast_store::Store, now: Wall) -> Effect {
-    let mut claimed = store.claim_effects(now, 10).await.unwrap();
+    let mut claimed = store.claim_effects("mail", now, 10).await.unwrap();
     assert_eq!(claimed.len(), 1);
     claimed.remove(0)
 }
@@ -125,8 +129,15 @@ async fn an_effect_ends_well(home: Home) {
         (kept.state, kept.result),
         (EffectState::Done, Some(result("sent")))
     );
-    assert_eq!(store.claim_effects(later(HOUR), 10).await, Ok(Vec::new()));
-    let cancelled = store.cancel_effect(&sent.id, NOW).await.unwrap().unwrap();
+    assert_eq!(
+        store.claim_effects("mail", later(HOUR), 10).await,
+        Ok(Vec::new())
+    );
+    let cancelled = store
+        .cancel_effect(&sent.id, 1, NOW)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(cancelled.state, EffectState::Done);
 }
 
@@ -142,8 +153,14 @@ async fn a_failed_sending_is_tried_again(home: Home) {
         store.finish_effect(&sent.id, sent.fence, retry, NOW).await,
         Ok(true)
     );
-    assert_eq!(store.next_effect_due().await, Ok(Some(later(5000))));
-    assert_eq!(store.claim_effects(later(4999), 10).await, Ok(Vec::new()));
+    assert_eq!(
+        store.waiting_targets(10).await,
+        Ok(vec![("mail".to_owned(), later(5000))])
+    );
+    assert_eq!(
+        store.claim_effects("mail", later(4999), 10).await,
+        Ok(Vec::new())
+    );
     let again = taken(&store, later(5000)).await;
     assert_eq!((again.attempts, again.fence), (2, sent.fence + 1));
     let late = EffectEnd::Done(result("late"));
@@ -184,7 +201,10 @@ async fn what_the_dead_were_sending_is_stranded(home: Home) {
     assert_eq!((&found.id, found.fence), (&sent.id, sent.fence + 1));
     assert_eq!(found.state, EffectState::Sending);
     assert_eq!(store.stranded_effects(10).await, Ok(Vec::new()));
-    assert_eq!(store.claim_effects(later(HOUR), 10).await, Ok(Vec::new()));
+    assert_eq!(
+        store.claim_effects("mail", later(HOUR), 10).await,
+        Ok(Vec::new())
+    );
     let again = EffectEnd::Retry {
         due: NOW,
         error: "its sender died".to_owned(),
@@ -231,7 +251,10 @@ async fn doubt_is_decided_by_a_person(home: Home) {
         let kept = store.effect(&sent.id).await.unwrap().unwrap();
         assert_eq!(kept.state, EffectState::Doubt);
         let id = kept.ticket.unwrap();
-        assert_eq!(store.claim_effects(later(HOUR), 10).await, Ok(Vec::new()));
+        assert_eq!(
+            store.claim_effects("mail", later(HOUR), 10).await,
+            Ok(Vec::new())
+        );
         let close = Decision::Close {
             note: String::new(),
         };
@@ -245,6 +268,24 @@ async fn doubt_is_decided_by_a_person(home: Home) {
     assert_eq!(again.attempts, 2);
 }
 
+async fn an_attempt_meanwhile_keeps_it_from_being_cancelled(home: Home) {
+    let store = home.open().await;
+    let seen = recorded(store.record_effect(effect("k")).await.unwrap());
+    let sent = taken(&store, NOW).await;
+    let retry = EffectEnd::Retry {
+        due: NOW,
+        error: "lost".to_owned(),
+    };
+    let ended = store.finish_effect(&sent.id, sent.fence, retry, NOW).await;
+    assert_eq!(ended, Ok(true));
+    let state = async |attempts| {
+        let found = store.cancel_effect(&seen.id, attempts, NOW).await;
+        found.unwrap().unwrap().state
+    };
+    assert_eq!(state(seen.attempts).await, EffectState::Recorded);
+    assert_eq!(state(1).await, EffectState::Cancelled);
+}
+
 async fn cancelling_races_with_sending(home: Home) {
     let one = home.open().await;
     let two = home.beside(&one).await;
@@ -254,8 +295,10 @@ async fn cancelling_races_with_sending(home: Home) {
                 .await
                 .unwrap(),
         );
-        let (cancelled, sent) =
-            tokio::join!(one.cancel_effect(&new.id, NOW), two.claim_effects(NOW, 10));
+        let (cancelled, sent) = tokio::join!(
+            one.cancel_effect(&new.id, 0, NOW),
+            two.claim_effects("mail", NOW, 10)
+        );
         let state = cancelled.unwrap().unwrap().state;
         let sent = sent.unwrap();
         match state {
@@ -264,7 +307,7 @@ async fn cancelling_races_with_sending(home: Home) {
             other => panic!("{other}"),
         }
     }
-    assert_eq!(one.cancel_effect("none", NOW).await, Ok(None));
+    assert_eq!(one.cancel_effect("none", 0, NOW).await, Ok(None));
 }
 
 async fn a_claim_that_nobody_heard_of_is_given_back(home: Home) {
@@ -272,11 +315,11 @@ async fn a_claim_that_nobody_heard_of_is_given_back(home: Home) {
     recorded(store.record_effect(effect("k")).await.unwrap());
     tokio::select! {
         biased;
-        _ = store.claim_effects(NOW, 10) => {}
+        _ = store.claim_effects("mail", NOW, 10) => {}
         () = std::future::ready(()) => {}
     }
     let mut sent = until(async || {
-        let sent = store.claim_effects(NOW, 10).await.unwrap();
+        let sent = store.claim_effects("mail", NOW, 10).await.unwrap();
         (!sent.is_empty()).then_some(sent)
     })
     .await;

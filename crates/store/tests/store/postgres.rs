@@ -165,7 +165,12 @@ fn a_process_that_was_stopped_is_fenced_off() {
         let store = home.open().await;
         let fence = fresh(&stopped.store.claim_key(claim("k")).await.unwrap());
         stopped.store.record_effect(effect("k")).await.unwrap();
-        let sent = stopped.store.claim_effects(NOW, 1).await.unwrap().remove(0);
+        let sent = stopped
+            .store
+            .claim_effects("mail", NOW, 1)
+            .await
+            .unwrap()
+            .remove(0);
         let mut held = Vec::new();
         for _ in 0..2 {
             let (go_on, waiting) = mpsc::channel::<()>();

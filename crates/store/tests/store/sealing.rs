@@ -46,7 +46,7 @@ async fn fill(store: &Store) -> (String, String) {
         ..effect("k")
     };
     store.record_effect(recorded).await.unwrap();
-    let sent = store.claim_effects(NOW, 1).await.unwrap().remove(0);
+    let sent = store.claim_effects("mail", NOW, 1).await.unwrap().remove(0);
     let end = EffectEnd::Done(EffectResult {
         status: 200,
         headers: Vec::new(),

@@ -44,7 +44,7 @@ async fn what_is_over_is_forgotten(home: Home) {
     }
     fresh(&store.claim_key(claim("runs on")).await.unwrap());
     store.record_effect(effect("k")).await.unwrap();
-    let sent = store.claim_effects(NOW, 1).await.unwrap().remove(0);
+    let sent = store.claim_effects("mail", NOW, 1).await.unwrap().remove(0);
     let done = EffectEnd::Done(result("sent"));
     store
         .finish_effect(&sent.id, sent.fence, done, NOW)
@@ -197,7 +197,7 @@ async fn jumps_of_the_wall_clock_kill_nobody(home: Home) {
     let two = home.beside(&one).await;
     fresh(&one.claim_key(claim("k")).await.unwrap());
     one.record_effect(effect("k")).await.unwrap();
-    one.claim_effects(NOW, 1).await.unwrap();
+    one.claim_effects("mail", NOW, 1).await.unwrap();
     let start = std::time::Instant::now();
     // Two leases long, every moment an hour ahead or behind.
     while start.elapsed() < LEASE * 2 {
