@@ -89,12 +89,11 @@ impl Effects {
             wait
         };
         let scope = &request.caller.scope;
-        let (effect, is_known) = match self.repeated(scope, &submission).await? {
-            Some(effect) => (effect, true),
-            None => {
-                verdicts::require(&*self.verdicts, scope, &submission.requires).await?;
-                self.record(scope, submission).await?
-            }
+        let (effect, is_known) = if let Some(effect) = self.repeated(scope, &submission).await? {
+            (effect, true)
+        } else {
+            verdicts::require(&*self.verdicts, scope, &submission.requires).await?;
+            self.record(scope, submission).await?
         };
         let effect = self.settled(effect, wait).await?;
         let mut response = resource(&effect)?;

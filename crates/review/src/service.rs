@@ -164,14 +164,8 @@ impl Review {
         until: Wall,
     ) -> Result<i64, Fault> {
         let store = &self.inner.store;
-        let mut claimed = store.claim_ticket(id, by, until, self.now()).await?;
-        if let (TicketClaim::Held { by: holder, .. }, Some(fence)) = (&claimed, fence)
-            && holder == by
-            && store.release_ticket(id, fence).await?
-        {
-            claimed = store.claim_ticket(id, by, until, self.now()).await?;
-        }
-        match claimed {
+        let claimed = store.claim_ticket(id, by, fence, until, self.now());
+        match claimed.await? {
             TicketClaim::Claimed { fence } => Ok(fence),
             TicketClaim::Held { .. } | TicketClaim::Decided => {
                 Err(self.too_late(caller, id).await?)

@@ -178,7 +178,7 @@ async fn whoever_has_claimed_the_ticket_decides() {
     let until = bench.now() + Duration::from_mins(10);
     let claim = bench
         .store
-        .claim_ticket(&ticket, "eve", until, bench.now())
+        .claim_ticket(&ticket, "eve", None, until, bench.now())
         .await
         .unwrap();
     let holdfast_store::TicketClaim::Claimed { fence } = claim else {

@@ -107,7 +107,6 @@ async fn a_long_retry_keeps_its_claim() {
     };
     stage.vendors.begun.acquire().await.unwrap().forget();
     let fence = stage.store.ticket(&id).await.unwrap().unwrap().fence;
-    let began = Instant::now();
     for _ in 0..3 {
         stage.turn(Duration::from_mins(5));
         tokio::time::sleep(Duration::from_mins(5)).await;
@@ -119,8 +118,6 @@ async fn a_long_retry_keeps_its_claim() {
         events.changed().await.unwrap();
     }
     assert!(ticket().await.fence > fence);
-    // In time: before the claim had ended for good.
-    assert!(began.elapsed() < Terms::default().claim * 4);
     let (status, fault) = stage.post(&reviewer("eve"), &id, "claim", json!({})).await;
     assert_eq!(status, 409, "{fault}");
     stage.vendors.permits.add_permits(1);

@@ -45,11 +45,13 @@ impl Store {
         kept.map(|kept| self.whole_ticket(kept)).transpose()
     }
 
-    /// A person takes a ticket until `until`.
+    /// A person takes a ticket until `until`. `renewed`: the fence of the same person's claim, which
+    /// goes on under a new one; nobody comes between.
     pub async fn claim_ticket(
         &self,
         id: &str,
         by: &str,
+        renewed: Option<i64>,
         until: Wall,
         now: Wall,
     ) -> Result<TicketClaim> {
@@ -57,6 +59,7 @@ impl Store {
         let claim = Claiming {
             id: id.to_owned(),
             by: by.to_owned(),
+            renewed,
             until,
             now,
         };

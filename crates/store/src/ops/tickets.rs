@@ -260,6 +260,8 @@ fn read(mut row: Row) -> Result<Kept> {
 pub(crate) struct Claiming {
     pub(crate) id: String,
     pub(crate) by: String,
+    /// Of the claim to renew.
+    pub(crate) renewed: Option<i64>,
     pub(crate) until: Wall,
     pub(crate) now: Wall,
 }
@@ -269,6 +271,9 @@ pub(crate) async fn claim(tx: &mut Tx, claim: &Claiming) -> Result<TicketClaim> 
         return Ok(TicketClaim::Missing);
     };
     let ticket = &kept.ticket;
+    let is_mine = ticket.state == TicketState::Claimed
+        && claim.renewed == Some(ticket.fence)
+        && ticket.claimed_by.as_ref() == Some(&claim.by);
     match ticket.state {
         TicketState::Resolved | TicketState::Expired => return Ok(TicketClaim::Decided),
         TicketState::Retrying if kept.alive => {
@@ -277,7 +282,7 @@ pub(crate) async fn claim(tx: &mut Tx, claim: &Claiming) -> Result<TicketClaim> 
                 until: claim.now,
             });
         }
-        TicketState::Claimed => {
+        TicketState::Claimed if !is_mine => {
             if let Some(until) = ticket.claim_until.filter(|until| *until > claim.now) {
                 return Ok(TicketClaim::Held {
                     by: ticket.claimed_by.clone().unwrap_or_default(),
@@ -285,7 +290,7 @@ pub(crate) async fn claim(tx: &mut Tx, claim: &Claiming) -> Result<TicketClaim> 
                 });
             }
         }
-        TicketState::Open | TicketState::Retrying => {}
+        TicketState::Open | TicketState::Retrying | TicketState::Claimed => {}
     }
     let fence = ticket.fence + 1;
     tx.execute(

@@ -49,7 +49,7 @@ async fn a_ticket_goes_through_its_life(home: Home) {
     assert_eq!(kept.content.as_deref(), Some(b"the request".as_slice()));
     assert_eq!(kept.facts["attempts"], 3);
     let TicketClaim::Claimed { fence } = store
-        .claim_ticket(&made, "ann", later(1000), NOW)
+        .claim_ticket(&made, "ann", None, later(1000), NOW)
         .await
         .unwrap()
     else {
@@ -73,10 +73,10 @@ async fn a_ticket_goes_through_its_life(home: Home) {
         .await
         .unwrap();
     assert_eq!(again, Decided::Conflict("ben has decided it".to_owned()));
-    let claimed = store.claim_ticket(&made, "ann", later(1), NOW).await;
+    let claimed = store.claim_ticket(&made, "ann", None, later(1), NOW).await;
     assert_eq!(claimed, Ok(TicketClaim::Decided));
     assert_eq!(
-        store.claim_ticket("none", "ann", later(1), NOW).await,
+        store.claim_ticket("none", "ann", None, later(1), NOW).await,
         Ok(TicketClaim::Missing)
     );
     let missing = store.decide("none", None, "ann", close(), NOW).await;
@@ -143,8 +143,8 @@ async fn of_two_people_one_decides(home: Home) {
         let open = ticket(TicketKind::Gate, &subject);
         let made = one.open_ticket(open).await.unwrap();
         let (ann, ben) = tokio::join!(
-            one.claim_ticket(&made, "ann", later(1000), NOW),
-            two.claim_ticket(&made, "ben", later(1000), NOW)
+            one.claim_ticket(&made, "ann", None, later(1000), NOW),
+            two.claim_ticket(&made, "ben", None, later(1000), NOW)
         );
         let both = [ann.unwrap(), ben.unwrap()];
         let won = both
@@ -166,14 +166,14 @@ async fn a_claim_keeps_others_out(home: Home) {
         .await
         .unwrap();
     let TicketClaim::Claimed { fence } = store
-        .claim_ticket(&made, "ann", later(1000), NOW)
+        .claim_ticket(&made, "ann", None, later(1000), NOW)
         .await
         .unwrap()
     else {
         panic!("free");
     };
     let held = store
-        .claim_ticket(&made, "ben", later(2000), later(999))
+        .claim_ticket(&made, "ben", None, later(2000), later(999))
         .await;
     assert_eq!(
         held,
@@ -182,6 +182,18 @@ async fn a_claim_keeps_others_out(home: Home) {
             until: later(1000)
         })
     );
+    // Its holder goes on, once; another person who guessed the fence does not.
+    let renew = async |by: &str, fence: i64| {
+        let renewed = store.claim_ticket(&made, by, Some(fence), later(1000), later(999));
+        match renewed.await.unwrap() {
+            TicketClaim::Claimed { fence } => Some(fence),
+            _ => None,
+        }
+    };
+    assert_eq!(renew("ben", fence).await, None);
+    assert_eq!(renew("ann", fence).await, Some(fence + 1));
+    assert_eq!(renew("ann", fence).await, None);
+    let fence = fence + 1;
     let refused = store
         .decide(&made, None, "ben", close(), later(999))
         .await
@@ -197,7 +209,7 @@ async fn a_claim_keeps_others_out(home: Home) {
     );
     // Past its end a claim is nobody's, until somebody else takes it.
     let TicketClaim::Claimed { fence: next } = store
-        .claim_ticket(&made, "ben", later(2000), later(1000))
+        .claim_ticket(&made, "ben", None, later(2000), later(1000))
         .await
         .unwrap()
     else {
@@ -341,7 +353,7 @@ async fn due_tickets_are_retried_by_one(home: Home) {
         .unwrap();
     assert!(matches!(refused, Decided::Conflict(_)));
     let held = one
-        .claim_ticket(&ids[0], "ann", later(1), NOW)
+        .claim_ticket(&ids[0], "ann", None, later(1), NOW)
         .await
         .unwrap();
     assert!(matches!(held, TicketClaim::Held { .. }));

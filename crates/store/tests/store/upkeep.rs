@@ -131,7 +131,7 @@ async fn undecided_tickets_expire(home: Home) {
         panic!("fresh");
     };
     let claimed = store
-        .claim_ticket(&made, "ann", later(HOUR), NOW)
+        .claim_ticket(&made, "ann", None, later(HOUR), NOW)
         .await
         .unwrap();
     assert!(matches!(claimed, TicketClaim::Claimed { .. }));
