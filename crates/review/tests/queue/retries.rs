@@ -10,7 +10,6 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::kinds::question;
 use crate::stage::{Stage, caller, reviewer};
