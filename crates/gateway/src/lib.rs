@@ -32,4 +32,4 @@ mod snapshot;
 mod worker;
 
 pub use ledger::{Entry, Ledger};
-pub use serve::{Error, Gateway, Handle};
+pub use serve::{Error, Gateway, Handle, verify};

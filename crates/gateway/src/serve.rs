@@ -43,6 +43,13 @@ pub enum Error {
     Snapshot(#[from] snapshot::Error),
 }
 
+/// Builds all that a configuration asks for (gates, TLS, headers) and throws it away: what fails here
+/// would fail at the start.
+pub fn verify(config: Arc<Config>) -> Result<(), Error> {
+    Snapshot::new(config, &Healths::default(), Clock::start(), 1)?;
+    Ok(())
+}
+
 /// A running gateway. Dropped without [`Gateway::drain`], it ends with the process.
 #[derive(Debug)]
 pub struct Gateway {

@@ -104,7 +104,8 @@ pub(crate) fn refuse(gateway: &Handle, runtime: &Runtime, why: &str) {
     gateway.refuse_store(why.to_owned());
 }
 
-fn targets(config: &Config) -> Result<Targets, String> {
+/// The effect targets and webhooks, built.
+pub(crate) fn targets(config: &Config) -> Result<Targets, String> {
     let roots = SystemRoots::load();
     Targets::from_config(&config.effects, &config.webhooks, &roots)
         .map_err(|error| error.to_string())

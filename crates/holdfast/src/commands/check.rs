@@ -4,12 +4,13 @@ mod probe;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
-use holdfast_config::load;
+use holdfast_config::{Config, load};
 
 use super::{USAGE, env};
-use crate::printer;
+use crate::{printer, services};
 
 /// Validate a configuration.
 #[derive(Debug, Parser)]
@@ -42,7 +43,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     for warning in &loaded.warnings {
         printer::say(&warning.render(printer::color()));
     }
-    let config = loaded.config;
+    let config = Arc::new(loaded.config);
+    if let Err(why) = build(&config) {
+        printer::error(&why);
+        return ExitCode::from(USAGE);
+    }
     let targets: usize = config.routes.iter().map(|route| route.targets.len()).sum();
     printer::data(&format!(
         "{}: good: {}, {}, {}, {}\n",
@@ -57,6 +62,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// What can't be seen in the file's text: gates compile, certificates load, headers can be sent.
+fn build(config: &Arc<Config>) -> Result<(), String> {
+    holdfast_gateway::verify(config.clone()).map_err(|error| error.to_string())?;
+    services::targets(config).map(drop)
 }
 
 fn count(number: usize, what: &str) -> String {
