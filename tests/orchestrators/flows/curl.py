@@ -1,0 +1,7 @@
+"""A shell script with curl and jq."""
+
+import frame
+
+
+class Flow(frame.Script):
+    command = [str(frame.EXAMPLES / "curl.sh")]

@@ -1,0 +1,10 @@
+"""LangGraph with its SQLite checkpointer."""
+
+import frame
+
+
+class Flow(frame.Script):
+    command = [frame.python(), str(frame.EXAMPLES / "langgraph_flow.py")]
+
+    def env(self):
+        return super().env() | {"CHECKPOINTS": str(self.world.directory / "checkpoints.db"), "LANGSMITH_TRACING": "false"}
