@@ -21,14 +21,11 @@ pub trait Verdicts: Send + Sync {
     fn verdict(&self, scope: &str, exchange: &str) -> Judging;
 }
 
-/// The store's ledger. A store that can't be read knows no exchange: the effect is refused.
+/// What the store knows. A store that can't be read knows no exchange: the effect is refused.
 impl Verdicts for Store {
     fn verdict(&self, scope: &str, exchange: &str) -> Judging {
         let (store, scope, exchange) = (self.clone(), scope.to_owned(), exchange.to_owned());
-        Box::pin(async move {
-            let booked = store.exchange(&exchange).await.ok()??;
-            (booked.scope == scope).then_some(booked.outcome)
-        })
+        Box::pin(async move { store.outcome(&scope, &exchange).await.ok()? })
     }
 }
 

@@ -85,11 +85,12 @@ async fn ask(
             }
             Step::Finish(finish) => {
                 return match finish.outcome {
-                    Outcome::Delivered(_) => {
+                    Outcome::Delivered(verdict) => {
                         body.extend_from_slice(&finish.body.unwrap_or_default());
                         let headers = headers.unwrap_or_else(|| json_headers(&drive));
                         Ok(StoredAnswer {
                             exchange: drive.call.id.clone(),
+                            outcome: verdict.name().to_owned(),
                             status: StatusCode::OK.as_u16(),
                             headers: keyed::pairs(&headers),
                             body,

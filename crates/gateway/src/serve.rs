@@ -279,8 +279,7 @@ impl Handle {
             return is_own.then(|| entry.outcome.to_owned());
         }
         let store = self.shared.durable.store().ok()?;
-        let booked = store.exchange(exchange).await.ok()??;
-        (booked.scope == scope).then_some(booked.outcome)
+        store.outcome(scope, exchange).await.ok()?
     }
 
     /// The wall clock of the gateway: steady while the process runs.

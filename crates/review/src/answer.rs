@@ -126,6 +126,7 @@ pub(crate) fn rejection(kept: Option<&KeptRequest>, reason: &str, exchange: &str
     };
     StoredAnswer {
         exchange: exchange.to_owned(),
+        outcome: "told".to_owned(),
         status: fault.status,
         headers: headers(&[
             ("content-type", "application/json"),
@@ -205,6 +206,7 @@ impl Form {
             body,
             answer: StoredAnswer {
                 exchange: exchange.to_owned(),
+                outcome: verdict.name().to_owned(),
                 status: 200,
                 headers: headers(&fields),
                 body: bytes,

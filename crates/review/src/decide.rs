@@ -102,12 +102,11 @@ impl Review {
             fault.status = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
             fault
         })?;
+        // First the ledger: whoever has the answer can require it at once. An entry of an answer that
+        // was too late is nobody's.
         let booked = booked(&case, &kept, &made, now.0);
-        let answer = self.settle(case, Decision::Answer(made.answer)).await?;
-        if let Err(error) = self.inner.store.book(vec![booked]).await {
-            tracing::warn!(%error, exchange, "an answer given by hand is not in the ledger");
-        }
-        Ok(answer)
+        self.inner.store.book(vec![booked]).await?;
+        self.settle(case, Decision::Answer(made.answer)).await
     }
 
     pub(crate) async fn reject(&self, request: &Request, id: &str) -> Answer {

@@ -129,6 +129,7 @@ fn claim(key: String) -> NewClaim {
 fn answer(exchange: String) -> StoredAnswer {
     StoredAnswer {
         exchange,
+        outcome: "whole".to_owned(),
         status: 200,
         headers: vec![("content-type".to_owned(), "application/json".to_owned())],
         body: vec![b'x'; 1024],

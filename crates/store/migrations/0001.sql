@@ -23,12 +23,14 @@ CREATE TABLE keys (
   expires BIGINT NOT NULL,
   status BIGINT,
   headers TEXT,
+  outcome TEXT,
   request BLOB,
   body BLOB,
   PRIMARY KEY (scope, key)
 );
 CREATE INDEX keys_expires ON keys (expires);
 CREATE INDEX keys_kept ON keys (owner) WHERE state = 'running' AND request IS NOT NULL;
+CREATE INDEX keys_exchange ON keys (exchange, scope) WHERE state = 'done';
 CREATE INDEX keys_run ON keys (scope, run) WHERE run IS NOT NULL;
 
 CREATE TABLE tickets (

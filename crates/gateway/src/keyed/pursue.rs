@@ -230,7 +230,10 @@ impl Pursuit {
         fence: i64,
     ) {
         match finish.outcome {
-            Outcome::Delivered(_) => self.deliver(drive, head, batch, fence).await,
+            Outcome::Delivered(verdict) => {
+                let outcome = verdict.name();
+                self.deliver(drive, head, batch, outcome, fence).await;
+            }
             Outcome::Told(fault) => {
                 // What nobody saw need not be shown: the error then has a head of its own.
                 if self.recording.head().is_some() {
@@ -245,7 +248,14 @@ impl Pursuit {
         }
     }
 
-    async fn deliver(&self, drive: Box<Drive>, head: Option<Head>, batch: Vec<Bytes>, fence: i64) {
+    async fn deliver(
+        &self,
+        drive: Box<Drive>,
+        head: Option<Head>,
+        batch: Vec<Bytes>,
+        outcome: &str,
+        fence: i64,
+    ) {
         let shown = head.clone().or_else(|| self.recording.head());
         let shown = shown.expect("invariant: a head is published or at hand");
         let body = [self.recording.published(), batch.clone()]
@@ -253,6 +263,7 @@ impl Pursuit {
             .concat();
         let answer = StoredAnswer {
             exchange: drive.call.id.clone(),
+            outcome: outcome.to_owned(),
             status: shown.status.as_u16(),
             headers: pairs(&shown.headers),
             body,

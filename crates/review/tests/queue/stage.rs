@@ -114,6 +114,7 @@ impl Ask for Gateway {
 pub(crate) fn answer(exchange: &str) -> StoredAnswer {
     StoredAnswer {
         exchange: exchange.to_owned(),
+        outcome: "whole".to_owned(),
         status: 200,
         headers: vec![("content-type".to_owned(), "application/json".to_owned())],
         body: br#"{"said":"asked"}"#.to_vec(),

@@ -239,9 +239,11 @@ impl Store {
 
     fn stored(&self, kept: Kept) -> Result<StoredAnswer> {
         let headers = kept.headers.unwrap_or_default();
+        let outcome = kept.outcome.unwrap_or_default();
         let bad = || Error::Corrupt("a stored answer that can't be read".to_owned());
         Ok(StoredAnswer {
             exchange: kept.exchange,
+            outcome,
             status: u16::try_from(kept.status).map_err(|_| bad())?,
             headers: serde_json::from_str(&headers).map_err(|_| bad())?,
             body: self.unseal("keys", &place(&kept.id), kept.body.unwrap_or_default())?,

@@ -25,6 +25,14 @@ impl Store {
             .await
     }
 
+    /// How an exchange of a scope ended, in the ledger's words. The ledger is written behind the
+    /// answers; an answer that is kept under its key says it too.
+    pub async fn outcome(&self, scope: &str, exchange: &str) -> Result<Option<String>> {
+        let place = (scope.to_owned(), exchange.to_owned());
+        self.read(place, |tx, place| Box::pin(ledger::outcome(tx, place)))
+            .await
+    }
+
     /// Booked exchanges, newest first.
     pub async fn exchanges(&self, filter: &ExchangeFilter) -> Result<Vec<BookedExchange>> {
         self.read(filter.clone(), |tx, filter| {

@@ -50,6 +50,8 @@ pub enum Claimed {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct StoredAnswer {
     pub exchange: String,
+    /// How the exchange ended, in the ledger's words: `whole`, `tools`, `limit`, ..
+    pub outcome: String,
     pub status: u16,
     pub headers: Vec<(String, String)>,
     /// In JSON: base64.

@@ -30,6 +30,7 @@ pub(crate) struct Kept {
     pub(crate) expires: Wall,
     pub(crate) status: i64,
     pub(crate) headers: Option<String>,
+    pub(crate) outcome: Option<String>,
     pub(crate) request: Option<Vec<u8>>,
     pub(crate) body: Option<Vec<u8>>,
 }
@@ -64,6 +65,7 @@ enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) exchange: String,
+    pub(crate) outcome: String,
     pub(crate) status: i64,
     pub(crate) headers: String,
     pub(crate) body: Vec<u8>,
@@ -71,7 +73,7 @@ pub(crate) struct Answer {
 
 macro_rules! columns {
     () => {
-        "keys.scope, keys.key, keys.state, keys.fingerprint, keys.exchange, keys.owner, CAST(CASE WHEN EXISTS (SELECT 1 FROM owners WHERE owners.id = keys.owner) THEN 1 ELSE 0 END AS BIGINT), keys.fence, keys.ticket, keys.run, keys.step, keys.created, keys.expires, keys.status, keys.headers, keys.request, keys.body"
+        "keys.scope, keys.key, keys.state, keys.fingerprint, keys.exchange, keys.owner, CAST(CASE WHEN EXISTS (SELECT 1 FROM owners WHERE owners.id = keys.owner) THEN 1 ELSE 0 END AS BIGINT), keys.fence, keys.ticket, keys.run, keys.step, keys.created, keys.expires, keys.status, keys.headers, keys.outcome, keys.request, keys.body"
     };
 }
 
@@ -119,8 +121,8 @@ pub(crate) fn claim_row(claim: &Claim, owner: &str) -> BulkRow {
 
 /// Completions of keys that have no ticket.
 pub(crate) const COMPLETIONS: &Bulk = &Bulk {
-    before: "UPDATE keys SET state = 'done', exchange = new.column5, status = new.column6, headers = new.column7, body = new.column8, expires = new.column9, request = NULL, token = NULL FROM (VALUES ",
-    columns: 9,
+    before: "UPDATE keys SET state = 'done', exchange = new.column5, status = new.column6, headers = new.column7, body = new.column8, expires = new.column9, outcome = new.column10, request = NULL, token = NULL FROM (VALUES ",
+    columns: 10,
     after: ") AS new WHERE keys.scope = new.column1 AND keys.key = new.column2 AND keys.fence = new.column3 AND keys.owner = new.column4 AND keys.state = 'running' AND keys.ticket IS NULL RETURNING fence",
 };
 
@@ -137,7 +139,8 @@ pub(crate) fn completion_row(done: &Completion, owner: &str) -> BulkRow {
             answer.status,
             &answer.headers,
             &answer.body,
-            done.expires
+            done.expires,
+            &answer.outcome
         ],
     }
 }
@@ -213,7 +216,7 @@ async fn take(tx: &mut Tx, claim: &Claim, kept: &Kept, anew: bool) -> Result<Out
         (kept.ticket.as_deref(), kept.created)
     };
     tx.execute(
-        "UPDATE keys SET state = 'running', fingerprint = $3, exchange = $4, owner = $5, fence = $6, token = NULL, ticket = $7, run = $8, step = $9, created = $10, expires = $11, status = NULL, headers = NULL, request = $12, body = NULL WHERE scope = $1 AND key = $2",
+        "UPDATE keys SET state = 'running', fingerprint = $3, exchange = $4, owner = $5, fence = $6, token = NULL, ticket = $7, run = $8, step = $9, created = $10, expires = $11, status = NULL, headers = NULL, outcome = NULL, request = $12, body = NULL WHERE scope = $1 AND key = $2",
         args![
             &new.id.scope,
             &new.id.key,
@@ -250,7 +253,7 @@ pub(crate) async fn complete(tx: &mut Tx, done: &Completion) -> Result<bool> {
     let (id, answer) = (&done.id, &done.answer);
     let row = tx
         .row(
-            "UPDATE keys SET state = 'done', exchange = $5, status = $6, headers = $7, body = $8, expires = $9, request = NULL, token = NULL WHERE scope = $1 AND key = $2 AND fence = $3 AND owner = $4 AND state = 'running' RETURNING ticket",
+            "UPDATE keys SET state = 'done', exchange = $5, status = $6, headers = $7, body = $8, expires = $9, outcome = $10, request = NULL, token = NULL WHERE scope = $1 AND key = $2 AND fence = $3 AND owner = $4 AND state = 'running' RETURNING ticket",
             args![
                 &id.scope,
                 &id.key,
@@ -260,7 +263,8 @@ pub(crate) async fn complete(tx: &mut Tx, done: &Completion) -> Result<bool> {
                 answer.status,
                 &answer.headers,
                 &answer.body,
-                done.expires
+                done.expires,
+                &answer.outcome
             ],
         )
         .await?;
@@ -393,7 +397,7 @@ pub(crate) async fn answer_ticketed(
     expires: Wall,
 ) -> Result<bool> {
     tx.changed(
-        "UPDATE keys SET state = 'done', fence = fence + 1, exchange = $4, status = $5, headers = $6, body = $7, expires = CASE WHEN expires > $8 THEN expires ELSE $8 END, token = NULL WHERE scope = $1 AND key = $2 AND ticket = $3 AND (state = 'ticket' OR (state = 'running' AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.id = keys.owner)))",
+        "UPDATE keys SET state = 'done', fence = fence + 1, exchange = $4, status = $5, headers = $6, body = $7, outcome = $9, expires = CASE WHEN expires > $8 THEN expires ELSE $8 END, token = NULL WHERE scope = $1 AND key = $2 AND ticket = $3 AND (state = 'ticket' OR (state = 'running' AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.id = keys.owner)))",
         args![
             &id.scope,
             &id.key,
@@ -402,7 +406,8 @@ pub(crate) async fn answer_ticketed(
             answer.status,
             &answer.headers,
             &answer.body,
-            expires
+            expires,
+            &answer.outcome
         ],
     )
     .await
@@ -505,6 +510,7 @@ fn read(mut row: Row) -> Result<Kept> {
         expires: row.wall()?,
         status: row.opt_int()?.unwrap_or_default(),
         headers: row.opt_text()?,
+        outcome: row.opt_text()?,
         request: row.opt_blob()?,
         body: row.opt_blob()?,
     })
@@ -525,9 +531,10 @@ impl Answer {
     pub(crate) fn new(answer: &crate::StoredAnswer, sealed: Vec<u8>) -> Result<Self> {
         let headers = to_json(&answer.headers)?;
         crate::store::texts(&[&headers])?;
-        crate::store::names(&[&answer.exchange])?;
+        crate::store::names(&[&answer.exchange, &answer.outcome])?;
         Ok(Self {
             exchange: answer.exchange.clone(),
+            outcome: answer.outcome.clone(),
             status: i64::from(answer.status),
             headers,
             body: sealed,
@@ -581,6 +588,7 @@ mod tests {
                 expires: Wall(if expired { 10 } else { 11 }),
                 status: 0,
                 headers: None,
+                outcome: None,
                 request: None,
                 body: None,
             };

@@ -42,6 +42,19 @@ pub(crate) async fn exchange(tx: &mut Tx, id: &String) -> Result<Option<BookedEx
     row.map(read).transpose()
 }
 
+pub(crate) async fn outcome(tx: &mut Tx, place: &(String, String)) -> Result<Option<String>> {
+    let (scope, exchange) = place;
+    for text in [
+        "SELECT outcome FROM exchanges WHERE id = $1 AND scope = $2",
+        "SELECT outcome FROM keys WHERE state = 'done' AND exchange = $1 AND scope = $2",
+    ] {
+        if let Some(mut row) = tx.row(text, args![exchange, scope]).await? {
+            return row.opt_text();
+        }
+    }
+    Ok(None)
+}
+
 pub(crate) async fn exchanges(tx: &mut Tx, filter: &ExchangeFilter) -> Result<Vec<BookedExchange>> {
     let rows = List::new(concat!("SELECT ", columns!(), " FROM exchanges"))
         .only("scope =", filter.scope.as_ref())

@@ -228,6 +228,7 @@ pub(crate) fn claim(name: &str) -> NewClaim {
 pub(crate) fn answer(text: &str) -> StoredAnswer {
     StoredAnswer {
         exchange: id(),
+        outcome: "whole".to_owned(),
         status: 200,
         headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
         body: text.as_bytes().to_vec(),

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use holdfast_store::{BookedExchange, Decision, ExchangeFilter, TicketKind};
 use tokio::task::JoinSet;
 
-use crate::home::{Home, NOW, both, effect, id, later, ticket, until};
+use crate::home::{
+    HOUR, Home, NOW, answer, both, claim, effect, fresh, id, key, later, ticket, until,
+};
 
 both!(
+    an_answer_under_its_key_tells_how_its_exchange_ended,
     exchanges_are_booked,
     events_come_in_order,
     a_failed_operation_tells_nothing,
@@ -140,4 +143,21 @@ async fn others_are_woken(home: Home) {
     })
     .await;
     assert!(!two.events(0, None, 10).await.unwrap().is_empty());
+}
+
+async fn an_answer_under_its_key_tells_how_its_exchange_ended(home: Home) {
+    let store = home.open().await;
+    let fence = fresh(&store.claim_key(claim("k")).await.unwrap());
+    let stored = answer("whole");
+    let exchange = stored.exchange.clone();
+    assert_eq!(store.outcome("ann", &exchange).await, Ok(None));
+    let done = store
+        .complete_key(&key("k"), fence, stored, NOW, later(HOUR))
+        .await;
+    assert_eq!(done, Ok(true));
+    // Nobody has booked it: the process died before that.
+    assert_eq!(store.exchange(&exchange).await, Ok(None));
+    let told = store.outcome("ann", &exchange).await;
+    assert_eq!(told.unwrap().as_deref(), Some("whole"));
+    assert_eq!(store.outcome("ben", &exchange).await, Ok(None));
 }
