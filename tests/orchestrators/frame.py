@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -167,6 +168,14 @@ class Gateway:
         else:
             raise Failed("the gateway did not start: " + (self.directory / "gateway.log").read_text()[-2000:])
         threading.Thread(target=lambda pipe=self.process.stderr: [log.write(line) for line in pipe], daemon=True).start()
+        end = time.monotonic() + PATIENCE
+        while not self.is_ready():
+            check(time.monotonic() < end, "the gateway's store does not open")
+
+    def is_ready(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection.request("GET", "/readyz")
+        return json.loads(connection.getresponse().read()).get("store") == "up"
 
     def kill(self):
         self.process.kill()
