@@ -37,6 +37,25 @@ def check(condition, message):
         raise Failed(message)
 
 
+def until(condition, message):
+    """Looks again and again; for what tells nobody that it is ready."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        check(time.monotonic() < end, message)
+        time.sleep(0.02)
+
+
+def answers(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -168,9 +187,7 @@ class Gateway:
         else:
             raise Failed("the gateway did not start: " + (self.directory / "gateway.log").read_text()[-2000:])
         threading.Thread(target=lambda pipe=self.process.stderr: [log.write(line) for line in pipe], daemon=True).start()
-        end = time.monotonic() + PATIENCE
-        while not self.is_ready():
-            check(time.monotonic() < end, "the gateway's store does not open")
+        until(self.is_ready, "the gateway's store does not open")
 
     def is_ready(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)

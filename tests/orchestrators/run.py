@@ -7,7 +7,7 @@
 
 Each is run to its end, run again, and killed in the model call, while it waits for a person, in the effect, and
 together with the gateway. Whatever happens: one vendor call, one question to a person, one effect, a whole result.
-HOLDFAST_BIN is the gateway (target/debug/holdfast), HOLDFAST_NODE where the flows' Node packages are installed.
+HOLDFAST_BIN is the gateway (target/debug/holdfast), HOLDFAST_FLOWS where the flows' Node packages are installed (.cache/flows).
 """
 
 import argparse
