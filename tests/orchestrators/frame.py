@@ -210,7 +210,11 @@ class Gateway:
         """The approval of a run, waited for by the event stream from its beginning."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         connection.request("GET", "/v1/events?after=0")
+        end = time.monotonic() + PATIENCE
+        # A silent stream has its comments, so the end is looked at.
         for line in connection.getresponse():
+            if time.monotonic() > end:
+                break
             if line.startswith(b"data:"):
                 found = self.ask("GET", f"/v1/approvals?run={run}")["approvals"]
                 if found:
