@@ -108,7 +108,10 @@ async def main(what):
         return await Worker(client, task_queue=QUEUE, workflows=[Reminder], activities=[draft, approve, send]).run()
     # The workflow that runs for this invoice is joined.
     join = WorkflowIDConflictPolicy.USE_EXISTING
-    print(json.dumps(await client.execute_workflow(Reminder.run, what, id=what, task_queue=QUEUE, id_conflict_policy=join)))
+    result = await client.execute_workflow(Reminder.run, what, id=what, task_queue=QUEUE, id_conflict_policy=join)
+    # The thread of the SDK that brought this may still be inside of Python, and would abort the process at its end.
+    await asyncio.sleep(0.2)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
