@@ -83,6 +83,7 @@ class Server(service_pb2_grpc.WorkflowServiceServicer):
         """All workers are dead: what they had is given out anew, and what they wait for is not given to them."""
         with self.changed:
             self.life += 1
+            frame.check(self.handed, "the worker was killed when it had nothing to do")
             for task in self.handed.values():
                 if task.attributes is None:
                     task.execution.add(
