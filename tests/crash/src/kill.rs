@@ -243,7 +243,7 @@ async fn ask_again(item: Arc<Item>, gateway: std::net::SocketAddr) -> Option<Str
     let work = &item.work;
     let ask = match &work.kind {
         Kind::Call(call) if item.call.lock().accepted.is_some() => call_ask(work, call),
-        Kind::Effect(effect) if item.effect.lock().ended.is_some() => effect_ask(work, effect),
+        Kind::Effect(effect) if item.effect.lock().ended.is_some() => effect_ask(&item, effect),
         Kind::Step(step) if item.step.lock().is_done => {
             let path = format!("/v1/runs/{}/steps/{}", step.run, work.name);
             crate::client::Ask::get(path)

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -33,6 +33,8 @@ pub(crate) struct Item {
     pub(crate) call: Mutex<CallSeen>,
     pub(crate) effect: Mutex<EffectSeen>,
     pub(crate) step: Mutex<StepSeen>,
+    /// The exchange that the effect requires, chosen by whoever sends it first.
+    pub(crate) requires: OnceLock<Option<String>>,
 }
 
 /// Where the clients are at it.
@@ -43,6 +45,9 @@ pub(crate) struct Field {
     items: Mutex<BTreeMap<u64, Arc<Item>>>,
     next: AtomicU64,
     requests: AtomicU64,
+    /// The exchange of the answer that was accepted last. An effect may require it from that moment on,
+    /// whatever dies.
+    accepted: Mutex<Option<String>>,
     /// When the killing ended; then no new work is begun.
     settling: Mutex<Option<Instant>>,
     /// By their sort: how many, and the first one.
@@ -66,6 +71,7 @@ impl Field {
             items: Mutex::default(),
             next: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            accepted: Mutex::default(),
             settling: Mutex::default(),
             complaints: Mutex::default(),
         })
@@ -101,6 +107,7 @@ impl Field {
                 call: Mutex::default(),
                 effect: Mutex::default(),
                 step: Mutex::default(),
+                requires: OnceLock::new(),
             })
         };
         items.entry(n).or_insert_with(fresh).clone()
@@ -277,19 +284,30 @@ async fn try_call(
     };
     let ask = call_ask(&item.work, call);
     let (span, heard) = field.send(&ask, dice, patience).await;
-    item.call.lock().hear(call, span, &heard)
+    let after = item.call.lock().hear(call, span, &heard);
+    if let (After::Settled, Heard::Reply(reply)) = (&after, &heard)
+        && let Some(exchange) = reply.header("holdfast-exchange")
+    {
+        *field.accepted.lock() = Some(exchange.to_owned());
+    }
+    after
 }
 
 // === Effects ===
 
-pub(crate) fn effect_ask(work: &Work, effect: &Effect) -> Ask {
+pub(crate) fn effect_ask(item: &Item, effect: &Effect) -> Ask {
     let target = if effect.honours { "honours" } else { "plain" };
-    let body = json!({"target": target, "payload": effect.order});
-    Ask::post("/v1/effects?wait=2s", &body).with("idempotency-key", work.name.clone())
+    let requires: Vec<&String> = item.requires.get().into_iter().flatten().collect();
+    let body = json!({"target": target, "payload": effect.order, "requires": requires});
+    Ask::post("/v1/effects?wait=2s", &body).with("idempotency-key", item.work.name.clone())
 }
 
 async fn try_effect(field: &Field, item: &Item, effect: &Effect, dice: &mut Rng) -> After {
-    let mut ask = effect_ask(&item.work, effect);
+    item.requires.get_or_init(|| {
+        let is_free = dice.u32(..100) < 30;
+        field.accepted.lock().clone().filter(|_| !is_free)
+    });
+    let mut ask = effect_ask(item, effect);
     if dice.u32(..100) < 10 {
         ask = ask.with("prefer", "respond-async");
     }
