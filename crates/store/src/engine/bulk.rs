@@ -77,7 +77,7 @@ async fn say<'a>(
         values.extend(row.map(|row| row.values).unwrap_or_default());
     }
     let rows = tx
-        .rows_text(assembled(text(bulk, jobs.len())), values)
+        .rows_text(assembled(bulk.text(jobs.len())), values)
         .await?;
     let mut fit = BTreeSet::new();
     for mut row in rows {
@@ -95,20 +95,23 @@ async fn say<'a>(
     Ok(jobs)
 }
 
-fn text(bulk: &Bulk, rows: usize) -> String {
-    let mut text = bulk.before.to_owned();
-    let mut at = 0;
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..bulk.columns {
-            at += 1;
-            let comma = if column == 0 { "" } else { ", " };
-            write!(text, "{comma}${at}").expect("invariant: writing to a string works");
+impl Bulk {
+    /// The statement for so many rows.
+    pub(crate) fn text(&self, rows: usize) -> String {
+        let mut text = self.before.to_owned();
+        let mut at = 0;
+        for row in 0..rows {
+            text.push_str(if row == 0 { "(" } else { ", (" });
+            for column in 0..self.columns {
+                at += 1;
+                let comma = if column == 0 { "" } else { ", " };
+                write!(text, "{comma}${at}").expect("invariant: writing to a string works");
+            }
+            text.push(')');
         }
-        text.push(')');
+        text.push_str(self.after);
+        text
     }
-    text.push_str(bulk.after);
-    text
 }
 
 #[cfg(test)]
@@ -123,7 +126,7 @@ mod tests {
             after: " RETURNING b",
         };
         assert_eq!(
-            text(&bulk, 2),
+            bulk.text(2),
             "INSERT INTO a VALUES ($1, $2), ($3, $4) RETURNING b"
         );
     }

@@ -1,7 +1,10 @@
 //! The ledger and the events.
 
+use std::collections::BTreeMap;
+
 use super::list::List;
-use crate::engine::sql::{Row, Tx, args};
+use crate::engine::bulk::Bulk;
+use crate::engine::sql::{Row, Tx, Value, args, assembled};
 use crate::error::Result;
 use crate::model::ledger::{BookedExchange, Event, ExchangeFilter};
 use crate::store::list_limit;
@@ -12,24 +15,42 @@ macro_rules! columns {
     };
 }
 
+/// How many rows one statement books; the rest goes one by one, so that two texts are prepared.
+const TOGETHER: usize = 32;
+
+const INSERT: Bulk = Bulk {
+    before: concat!("INSERT INTO exchanges (", columns!(), ") VALUES "),
+    columns: 8,
+    after: " ON CONFLICT (id) DO UPDATE SET at = excluded.at, route = excluded.route, run = excluded.run, step = excluded.step, outcome = excluded.outcome, json = excluded.json",
+};
+
 pub(crate) async fn book(tx: &mut Tx, entries: &Vec<BookedExchange>) -> Result<()> {
-    for entry in entries {
-        tx.execute(
-            "INSERT INTO exchanges (id, at, scope, route, run, step, outcome, json) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET at = excluded.at, route = excluded.route, run = excluded.run, step = excluded.step, outcome = excluded.outcome, json = excluded.json",
-            args![
-                &entry.id,
-                entry.at,
-                &entry.scope,
-                &entry.route,
-                &entry.run,
-                &entry.step,
-                &entry.outcome,
-                &entry.json
-            ],
-        )
-        .await?;
+    // One statement can't write a row twice: of the same id the last one counts.
+    let latest: BTreeMap<&str, &BookedExchange> =
+        entries.iter().map(|entry| (&*entry.id, entry)).collect();
+    let latest: Vec<&BookedExchange> = latest.into_values().collect();
+    for some in latest.chunks(TOGETHER) {
+        let rows = if some.len() == TOGETHER { TOGETHER } else { 1 };
+        for some in some.chunks(rows) {
+            let values = some.iter().flat_map(|entry| values(entry)).collect();
+            tx.execute_text(assembled(INSERT.text(rows)), values)
+                .await?;
+        }
     }
     Ok(())
+}
+
+fn values(entry: &BookedExchange) -> Vec<Value> {
+    args![
+        &entry.id,
+        entry.at,
+        &entry.scope,
+        &entry.route,
+        &entry.run,
+        &entry.step,
+        &entry.outcome,
+        &entry.json
+    ]
 }
 
 pub(crate) async fn exchange(tx: &mut Tx, id: &String) -> Result<Option<BookedExchange>> {

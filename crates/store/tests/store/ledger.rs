@@ -12,6 +12,7 @@ use crate::home::{
 both!(
     an_answer_under_its_key_tells_how_its_exchange_ended,
     exchanges_are_booked,
+    many_are_booked_together,
     events_come_in_order,
     a_failed_operation_tells_nothing,
     others_are_woken,
@@ -54,6 +55,31 @@ async fn exchanges_are_booked(home: Home) {
         .await
         .unwrap();
     assert_eq!(newest, entries[19..]);
+}
+
+async fn many_are_booked_together(home: Home) {
+    let store = home.open().await;
+    let entry = |number: usize, outcome: &str| BookedExchange {
+        id: format!("x{number:03}"),
+        at: NOW,
+        scope: "ann".to_owned(),
+        route: "good".to_owned(),
+        run: None,
+        step: None,
+        outcome: outcome.to_owned(),
+        json: "{}".to_owned(),
+    };
+    let mut entries: Vec<_> = (0..70).map(|number| entry(number, "whole")).collect();
+    entries.push(entry(5, "cut"));
+    store.book(entries).await.unwrap();
+    let filter = ExchangeFilter {
+        limit: 100,
+        ..ExchangeFilter::default()
+    };
+    let kept = store.exchanges(&filter).await.unwrap();
+    assert_eq!(kept.len(), 70);
+    assert_eq!(kept[0], entry(69, "whole"));
+    assert_eq!(kept[64], entry(5, "cut"));
 }
 
 /// Somebody who reads along misses none, whoever writes.
