@@ -24,7 +24,7 @@ const INSERT: Bulk = Bulk {
     after: " ON CONFLICT (id) DO UPDATE SET at = excluded.at, route = excluded.route, run = excluded.run, step = excluded.step, outcome = excluded.outcome, json = excluded.json",
 };
 
-pub(crate) async fn book(tx: &mut Tx, entries: &Vec<BookedExchange>) -> Result<()> {
+pub(crate) async fn book(tx: &mut Tx, entries: &[BookedExchange]) -> Result<()> {
     // One statement can't write a row twice: of the same id the last one counts.
     let latest: BTreeMap<&str, &BookedExchange> =
         entries.iter().map(|entry| (&*entry.id, entry)).collect();
