@@ -341,6 +341,9 @@ impl Shared {
     }
 }
 
+/// Between two tries to get a closed port back.
+const REBIND: Duration = Duration::from_millis(50);
+
 /// The one owner of the listener and of every connection.
 async fn accept(
     listener: TcpListener,
@@ -369,7 +372,12 @@ async fn accept(
             }
             Some(_) = gate.connections.join_next() => {}
             Some(_) = controls.join_next() => {}
-            () = due(gate.reopen) => { gate.obey(Order::Open).await; }
+            () = due(gate.reopen) => {
+                if !gate.obey(Order::Open).await {
+                    // Somebody has the port at this moment.
+                    gate.reopen = Some(Instant::now() + REBIND);
+                }
+            }
             Some((order, done)) = orders.recv() => {
                 let result = gate.obey(order).await;
                 let _ = done.send(result);
