@@ -105,7 +105,11 @@ impl Answer {
     /// The next piece of data; `None` = the clean end. Trailers are passed over.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cause>>> {
         loop {
-            return match Pin::new(&mut self.incoming).poll_frame(cx) {
+            let frame = match &mut self.lease {
+                Some(Lease::Http1 { line, .. }) => line.poll_frame(&mut self.incoming, cx),
+                Some(Lease::Http2(_)) | None => Pin::new(&mut self.incoming).poll_frame(cx),
+            };
+            return match frame {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => Poll::Ready(Some(Ok(data))),

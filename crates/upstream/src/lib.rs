@@ -10,6 +10,7 @@
 mod address;
 mod body;
 mod connect;
+mod line;
 mod pool;
 
 pub use body::{Answer, Cause, Pieces};

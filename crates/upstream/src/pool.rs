@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use crate::address;
 use crate::body::{Answer, Cause, Pieces};
 use crate::connect::{Endpoint, Http2};
+use crate::line::Line;
 
 /// Why a call did not get a response head.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ struct Opening<'a> {
 /// An HTTP/1.1 connection that waits for its next call.
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Pieces>,
+    line: Line,
     since: Instant,
 }
 
@@ -112,7 +113,7 @@ pub struct Connection {
 #[derive(Debug)]
 enum Kind {
     Http1 {
-        sender: http1::SendRequest<Pieces>,
+        line: Line,
         reused: bool,
     },
     Http2 {
@@ -126,10 +127,7 @@ enum Kind {
 /// What an answer holds of its connection until it was read to its end.
 #[derive(Debug)]
 pub(crate) enum Lease {
-    Http1 {
-        pool: Pool,
-        sender: http1::SendRequest<Pieces>,
-    },
+    Http1 { pool: Pool, line: Line },
     Http2(#[expect(dead_code, reason = "held for its drop")] StreamCount),
 }
 
@@ -160,22 +158,27 @@ impl Pool {
         }
     }
 
+    /// A kept connection that is ready.
+    pub fn kept(&self) -> Option<Connection> {
+        if let Some(connection) = self.multiplexed() {
+            return Some(connection);
+        }
+        while let Some(mut line) = self.take_idle() {
+            if line.is_ready() {
+                return Some(self.connection(Kind::Http1 { line, reused: true }));
+            }
+        }
+        None
+    }
+
     /// A connection that is ready, kept or new. Must be called within the pool's own `LocalSet` or
     /// single-threaded runtime. Dropped before its end, it leaves nothing behind.
     pub async fn connect(&self) -> Result<Connection, Error> {
         let awaiting = Counted::new(&self.shared.awaiting);
         let failures = self.shared.failures.get();
         loop {
-            if let Some(connection) = self.multiplexed() {
+            if let Some(connection) = self.kept() {
                 return Ok(connection);
-            }
-            while let Some(mut sender) = self.take_idle() {
-                if sender.ready().await.is_ok() {
-                    return Ok(self.connection(Kind::Http1 {
-                        sender,
-                        reused: true,
-                    }));
-                }
             }
             if self.may_open(failures != self.shared.failures.get()) {
                 let opened = self.open().await;
@@ -214,18 +217,18 @@ impl Pool {
     }
 
     /// The connection that was used last: the others grow old and are let go.
-    fn take_idle(&self) -> Option<http1::SendRequest<Pieces>> {
+    fn take_idle(&self) -> Option<Line> {
         let mut idle = self.shared.idle.borrow_mut();
-        idle.retain(Idle::is_fresh);
-        Some(idle.pop()?.sender)
+        drop_stale(&mut idle);
+        Some(idle.pop()?.line)
     }
 
-    fn keep(&self, sender: http1::SendRequest<Pieces>) {
+    fn keep(&self, line: Line) {
         let mut idle = self.shared.idle.borrow_mut();
-        idle.retain(Idle::is_fresh);
-        if !sender.is_closed() && idle.len() < self.shared.endpoint.max_idle {
+        drop_stale(&mut idle);
+        if line.is_open() && idle.len() < self.shared.endpoint.max_idle {
             let since = Instant::now();
-            idle.push(Idle { sender, since });
+            idle.push(Idle { line, since });
         }
     }
 
@@ -311,9 +314,8 @@ impl Pool {
             .handshake(io)
             .await
             .map_err(|error| Error::Handshake(Cause(error)))?;
-        tokio::task::spawn_local(driver);
         Ok(self.connection(Kind::Http1 {
-            sender,
+            line: Line::new(sender, driver),
             reused: false,
         }))
     }
@@ -333,12 +335,10 @@ impl Connection {
             }
         }
         match self.kind {
-            Kind::Http1 { mut sender, reused } => match sender.try_send_request(request).await {
+            Kind::Http1 { mut line, reused } => match line.send(request).await {
                 Ok(response) => {
-                    let lease = Lease::Http1 {
-                        pool: self.pool,
-                        sender,
-                    };
+                    let pool = self.pool;
+                    let lease = Lease::Http1 { pool, line };
                     Ok(response.map(|incoming| Answer::new(incoming, lease)))
                 }
                 Err(mut error) => match error.take_message() {
@@ -369,10 +369,13 @@ impl Connection {
     }
 }
 
-impl Idle {
-    fn is_fresh(&self) -> bool {
-        !self.sender.is_closed() && self.since.elapsed() < LONGEST_IDLE
-    }
+/// Lets go what was idle for too long; what was kept first stands first.
+fn drop_stale(idle: &mut Vec<Idle>) {
+    let stale = idle
+        .iter()
+        .take_while(|idle| idle.since.elapsed() >= LONGEST_IDLE)
+        .count();
+    idle.drain(..stale);
 }
 
 impl Multiplexed {
@@ -424,7 +427,7 @@ impl Lease {
     /// The answer was read to its end: the connection may serve another call.
     pub(crate) fn give_back(self) {
         match self {
-            Self::Http1 { pool, sender } => pool.keep(sender),
+            Self::Http1 { pool, line } => pool.keep(line),
             Self::Http2(_) => {}
         }
     }
