@@ -76,6 +76,10 @@ impl Envelope<'_> {
 }
 
 fn has_tool_result(content: &RawValue) -> bool {
+    // Most contents are a text, and an error that quotes it would cost more than all else.
+    if !content.get().starts_with('[') {
+        return false;
+    }
     serde_json::from_str::<Vec<Typed<'_>>>(content.get())
         .is_ok_and(|blocks| blocks.iter().any(|block| block.kind == "tool_result"))
 }
