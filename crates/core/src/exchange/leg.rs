@@ -79,9 +79,16 @@ enum Body {
     /// Not known before its first byte.
     Unsniffed,
     Stream(sse::Decoder),
-    Plain(BytesMut),
+    Plain(Pile),
     /// An error status's body.
     Error(BytesMut),
+}
+
+/// A body as it gathers. One that came in one piece is not copied.
+#[derive(Debug, Default)]
+struct Pile {
+    first: Bytes,
+    all: BytesMut,
 }
 
 /// What was kept of an answer, to be read again.
@@ -211,7 +218,7 @@ impl Leg {
             if kind.starts_with("text/event-stream") {
                 self.body = Body::Stream(sse::Decoder::new(self.event_limit));
             } else {
-                self.body = Body::Plain(BytesMut::new());
+                self.body = Body::Plain(Pile::default());
             }
         }
         self.head = head;
@@ -228,7 +235,7 @@ impl Leg {
         if matches!(self.body, Body::Unsniffed) {
             let first = chunk.iter().find(|byte| !byte.is_ascii_whitespace());
             self.body = if matches!(first, Some(b'{' | b'<' | b'[')) {
-                Body::Plain(BytesMut::new())
+                Body::Plain(Pile::default())
             } else {
                 Body::Stream(sse::Decoder::new(self.event_limit))
             };
@@ -250,7 +257,7 @@ impl Leg {
                 self.break_with(Flaw::TooLarge { limit });
             }
             Body::Plain(body) => {
-                body.extend_from_slice(&chunk);
+                body.push(chunk);
                 self.enter(Phase::Flowing, now);
             }
             Body::Stream(decoder) => {
@@ -342,7 +349,7 @@ impl Leg {
             }
             Body::Plain(body) => match end {
                 Ok(()) => {
-                    let body = body.clone().freeze();
+                    let body = body.whole();
                     self.plain(&body, now, listener);
                 }
                 Err(why) => self.break_with(Flaw::Transport(why)),
@@ -450,7 +457,7 @@ impl Leg {
     /// What was kept of the answer.
     pub(super) fn take_kept(&mut self) -> Kept {
         let said = match &mut self.body {
-            Body::Plain(body) => Said::Body(body.split().freeze()),
+            Body::Plain(body) => Said::Body(body.whole()),
             _ => Said::Frames(self.kept.take().unwrap_or_default()),
         };
         Kept {
@@ -464,7 +471,7 @@ impl Leg {
     pub(super) fn put_back(&mut self, kept: Kept) {
         self.back = kept.back;
         match kept.said {
-            Said::Body(body) => self.body = Body::Plain(BytesMut::from(body)),
+            Said::Body(body) => self.body = Body::Plain(Pile::from(body)),
             Said::Frames(frames) => self.kept = Some(frames),
         }
     }
@@ -504,6 +511,39 @@ impl Leg {
             flaw: None,
             vendor: Some(vendor),
         }));
+    }
+}
+
+// === impl Pile ===
+
+impl Pile {
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.len() == 0 {
+            self.first = piece;
+            return;
+        }
+        let first = std::mem::take(&mut self.first);
+        self.all.extend_from_slice(&first);
+        self.all.extend_from_slice(&piece);
+    }
+
+    /// All of it; it stays.
+    fn whole(&mut self) -> Bytes {
+        if !self.all.is_empty() {
+            self.first = self.all.split().freeze();
+        }
+        self.first.clone()
+    }
+}
+
+impl From<Bytes> for Pile {
+    fn from(first: Bytes) -> Self {
+        let all = BytesMut::new();
+        Self { first, all }
     }
 }
 
