@@ -193,10 +193,6 @@ CREATE TABLE exchanges (
   outcome TEXT NOT NULL,
   json TEXT NOT NULL
 );
-CREATE INDEX exchanges_at ON exchanges (at);
-CREATE INDEX exchanges_scope ON exchanges (scope, id);
-CREATE INDEX exchanges_route ON exchanges (route, id);
-CREATE INDEX exchanges_outcome ON exchanges (outcome, id);
 CREATE INDEX exchanges_run ON exchanges (run, id) WHERE run IS NOT NULL;
 
 CREATE TABLE events (

@@ -53,7 +53,7 @@ impl Store {
             },
         };
         let quick = Quick {
-            bulk: keys::CLAIMS,
+            bulk: &keys::CLAIMS,
             row: keys::claim_row,
             out: |claim: &Claim| Outcome::Fresh { fence: claim.fence },
         };
@@ -82,7 +82,7 @@ impl Store {
             expires,
         };
         let quick = Quick {
-            bulk: keys::COMPLETIONS,
+            bulk: &keys::COMPLETIONS,
             row: keys::completion_row,
             out: |_: &Completion| true,
         };

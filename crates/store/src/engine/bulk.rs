@@ -6,13 +6,19 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use sqlx::SqlStr;
 
 use super::job::Job;
-use super::sql::{Tx, Value, assembled};
+use super::sql::{Tx, Value};
 use crate::error::Result;
 
 /// The sizes of the groups that are said in one statement; each is prepared once.
-const SIZES: [usize; 3] = [32, 8, 2];
+const SIZES: [usize; 3] = [LARGEST, 8, 2];
+
+/// The most rows of one statement.
+pub(crate) const LARGEST: usize = 32;
 
 /// A statement over rows of values, that gives the tags of those that it fit.
 #[derive(Debug)]
@@ -20,6 +26,8 @@ pub(crate) struct Bulk {
     pub(crate) before: &'static str,
     pub(crate) columns: usize,
     pub(crate) after: &'static str,
+    /// What was put together so far, by the number of rows.
+    texts: [OnceLock<String>; LARGEST + 1],
 }
 
 /// One operation's row.
@@ -77,7 +85,7 @@ async fn say<'a>(
         values.extend(row.map(|row| row.values).unwrap_or_default());
     }
     let rows = tx
-        .rows_text(assembled(bulk.text(jobs.len())), values)
+        .rows_text(SqlStr::from_static(bulk.text(jobs.len())), values)
         .await?;
     let mut fit = BTreeSet::new();
     for mut row in rows {
@@ -96,8 +104,21 @@ async fn say<'a>(
 }
 
 impl Bulk {
-    /// The statement for so many rows.
-    pub(crate) fn text(&self, rows: usize) -> String {
+    pub(crate) const fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
+        Self {
+            before,
+            columns,
+            after,
+            texts: [const { OnceLock::new() }; LARGEST + 1],
+        }
+    }
+
+    /// The statement for so many rows, at most [`LARGEST`].
+    pub(crate) fn text(&'static self, rows: usize) -> &'static str {
+        self.texts[rows].get_or_init(|| self.assemble(rows))
+    }
+
+    fn assemble(&self, rows: usize) -> String {
         let mut text = self.before.to_owned();
         let mut at = 0;
         for row in 0..rows {
@@ -120,13 +141,9 @@ mod tests {
 
     #[test]
     fn a_statement_has_a_place_for_every_value() {
-        let bulk = Bulk {
-            before: "INSERT INTO a VALUES ",
-            columns: 2,
-            after: " RETURNING b",
-        };
+        static BULK: Bulk = Bulk::new("INSERT INTO a VALUES ", 2, " RETURNING b");
         assert_eq!(
-            bulk.text(2),
+            BULK.text(2),
             "INSERT INTO a VALUES ($1, $2), ($3, $4) RETURNING b"
         );
     }

@@ -11,6 +11,8 @@ use super::ticket::TicketKind;
 /// One exchange, as the ledger has it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BookedExchange {
+    /// A UUID of version 7 in hexadecimal digits. It is the ledger's only order: an index for each
+    /// way of looking would cost every call more than the call's own row.
     pub id: String,
     pub at: Wall,
     pub scope: String,

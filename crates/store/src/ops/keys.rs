@@ -92,11 +92,11 @@ const LOOKS: usize = 16;
 const INSERT: &str = "INSERT INTO keys (scope, key, state, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (scope, key) DO NOTHING";
 
 /// Claims of keys that nobody knows.
-pub(crate) const CLAIMS: &Bulk = &Bulk {
-    before: "INSERT INTO keys (state, scope, key, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ",
-    columns: 12,
-    after: " ON CONFLICT (scope, key) DO NOTHING RETURNING fence",
-};
+pub(crate) static CLAIMS: Bulk = Bulk::new(
+    "INSERT INTO keys (state, scope, key, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ",
+    12,
+    " ON CONFLICT (scope, key) DO NOTHING RETURNING fence",
+);
 
 pub(crate) fn claim_row(claim: &Claim, owner: &str) -> BulkRow {
     let new = &claim.new;
@@ -120,11 +120,11 @@ pub(crate) fn claim_row(claim: &Claim, owner: &str) -> BulkRow {
 }
 
 /// Completions of keys that have no ticket.
-pub(crate) const COMPLETIONS: &Bulk = &Bulk {
-    before: "UPDATE keys SET state = 'done', exchange = new.column5, status = new.column6, headers = new.column7, body = new.column8, expires = new.column9, outcome = new.column10, request = NULL, token = NULL FROM (VALUES ",
-    columns: 10,
-    after: ") AS new WHERE keys.scope = new.column1 AND keys.key = new.column2 AND keys.fence = new.column3 AND keys.owner = new.column4 AND keys.state = 'running' AND keys.ticket IS NULL RETURNING fence",
-};
+pub(crate) static COMPLETIONS: Bulk = Bulk::new(
+    "UPDATE keys SET state = 'done', exchange = new.column5, status = new.column6, headers = new.column7, body = new.column8, expires = new.column9, outcome = new.column10, request = NULL, token = NULL FROM (VALUES ",
+    10,
+    ") AS new WHERE keys.scope = new.column1 AND keys.key = new.column2 AND keys.fence = new.column3 AND keys.owner = new.column4 AND keys.state = 'running' AND keys.ticket IS NULL RETURNING fence",
+);
 
 pub(crate) fn completion_row(done: &Completion, owner: &str) -> BulkRow {
     let (id, answer) = (&done.id, &done.answer);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::list::List;
-use crate::engine::bulk::Bulk;
-use crate::engine::sql::{Row, Tx, Value, args, assembled};
+use crate::engine::bulk::{Bulk, LARGEST};
+use crate::engine::sql::{Row, Tx, Value, args};
 use crate::error::Result;
 use crate::model::ledger::{BookedExchange, Event, ExchangeFilter};
 use crate::store::list_limit;
@@ -15,26 +15,23 @@ macro_rules! columns {
     };
 }
 
-/// How many rows one statement books; the rest goes one by one, so that two texts are prepared.
-const TOGETHER: usize = 32;
-
-const INSERT: Bulk = Bulk {
-    before: concat!("INSERT INTO exchanges (", columns!(), ") VALUES "),
-    columns: 8,
-    after: " ON CONFLICT (id) DO UPDATE SET at = excluded.at, route = excluded.route, run = excluded.run, step = excluded.step, outcome = excluded.outcome, json = excluded.json",
-};
+static INSERT: Bulk = Bulk::new(
+    concat!("INSERT INTO exchanges (", columns!(), ") VALUES "),
+    8,
+    " ON CONFLICT (id) DO UPDATE SET at = excluded.at, route = excluded.route, run = excluded.run, step = excluded.step, outcome = excluded.outcome, json = excluded.json",
+);
 
 pub(crate) async fn book(tx: &mut Tx, entries: &[BookedExchange]) -> Result<()> {
     // One statement can't write a row twice: of the same id the last one counts.
     let latest: BTreeMap<&str, &BookedExchange> =
         entries.iter().map(|entry| (&*entry.id, entry)).collect();
     let latest: Vec<&BookedExchange> = latest.into_values().collect();
-    for some in latest.chunks(TOGETHER) {
-        let rows = if some.len() == TOGETHER { TOGETHER } else { 1 };
+    for some in latest.chunks(LARGEST) {
+        // What is left goes one by one, so that two texts are prepared.
+        let rows = if some.len() == LARGEST { LARGEST } else { 1 };
         for some in some.chunks(rows) {
             let values = some.iter().flat_map(|entry| values(entry)).collect();
-            tx.execute_text(assembled(INSERT.text(rows)), values)
-                .await?;
+            tx.execute(INSERT.text(rows), values).await?;
         }
     }
     Ok(())

@@ -27,6 +27,12 @@ fn before(now: Wall, time: Duration) -> Wall {
     Wall(now.0.saturating_sub(millis))
 }
 
+/// The least id of an exchange that began at this moment: a UUID of version 7 begins with its time in
+/// milliseconds (RFC 9562, 5.7).
+fn id_of(moment: Wall) -> String {
+    format!("{:012x}", moment.0.max(0))
+}
+
 /// Keys past their time, unless a living process is at it.
 pub(crate) async fn expire_keys(tx: &mut Tx, call: &Expiring) -> Result<u64> {
     tx.execute(
@@ -111,10 +117,6 @@ pub(crate) async fn forget(tx: &mut Tx, call: &Expiring) -> Result<u64> {
             kept.tickets,
         ),
         (
-            "DELETE FROM exchanges WHERE id IN (SELECT id FROM exchanges WHERE at <= $1 ORDER BY at LIMIT $2)",
-            kept.exchanges,
-        ),
-        (
             "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at <= $1 ORDER BY at LIMIT $2)",
             kept.events,
         ),
@@ -122,6 +124,12 @@ pub(crate) async fn forget(tx: &mut Tx, call: &Expiring) -> Result<u64> {
     for (sql, age) in by_age {
         count += tx.execute(sql, args![before(now, age), limit]).await?;
     }
+    count += tx
+        .execute(
+            "DELETE FROM exchanges WHERE id IN (SELECT id FROM exchanges WHERE id < $1 ORDER BY id LIMIT $2)",
+            args![id_of(before(now, kept.exchanges)), limit],
+        )
+        .await?;
     count += tx
         .execute(
             "DELETE FROM effects WHERE id IN (SELECT id FROM effects WHERE state IN ('done', 'failed', 'cancelled') AND expires <= $1 AND updated <= $2 LIMIT $3)",
