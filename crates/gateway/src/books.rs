@@ -92,7 +92,7 @@ fn row(booked: Booked) -> BookedExchange {
         id: booked.entry.id.clone(),
         at: booked.at,
         scope: booked.scope,
-        route: booked.entry.route.clone(),
+        route: booked.entry.route.to_string(),
         run: booked.run,
         step: booked.step,
         outcome: booked.entry.outcome.to_owned(),

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -124,7 +125,7 @@ impl Drive {
     }
 
     /// `provider/model` of the target that is being asked, and how many were asked.
-    pub(crate) fn progress(&self) -> (Option<String>, usize) {
+    pub(crate) fn progress(&self) -> (Option<Arc<str>>, usize) {
         let record = self.exchange.record();
         let running = usize::from(self.exchange.current_target().is_some());
         let target = self
@@ -183,11 +184,17 @@ impl Drive {
         let connected = Rc::new(Cell::new(false));
         let flag = connected.clone();
         let request = prepared.request;
-        let future = Box::pin(async move {
-            let connection = pool.connect().await?;
+        // Opening a connection takes a large future; most calls find one.
+        let future: Sending = if let Some(connection) = pool.kept() {
             flag.set(true);
-            connection.send(request).await
-        });
+            Box::pin(connection.send(request))
+        } else {
+            Box::pin(async move {
+                let connection = pool.connect().await?;
+                flag.set(true);
+                connection.send(request).await
+            })
+        };
         self.upstream = Upstream::Sending {
             attempt: send.attempt,
             connected,

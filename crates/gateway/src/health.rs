@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub(crate) struct TargetHealth {
     /// `provider/model`, as shown in metrics and headers.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     terms: (breaker::Terms, budget::Terms),
     state: Mutex<State>,
 }
@@ -35,7 +35,7 @@ pub(crate) enum Standing {
 }
 
 impl TargetHealth {
-    fn new(name: String, breaker: breaker::Terms, budget: budget::Terms, now: Time) -> Self {
+    fn new(name: Arc<str>, breaker: breaker::Terms, budget: budget::Terms, now: Time) -> Self {
         let state = State {
             breaker: Breaker::new(breaker),
             budget: Budget::new(budget, now),
@@ -67,9 +67,9 @@ impl TargetHealth {
             (was, state.breaker.is_closed())
         };
         match (was, is) {
-            (true, false) => tracing::warn!(target_name = self.name, "breaker opened"),
+            (true, false) => tracing::warn!(target_name = &*self.name, "breaker opened"),
             (false, true) => tracing::info!(
-                target_name = self.name,
+                target_name = &*self.name,
                 "breaker closed: the target is back"
             ),
             _ => {}
@@ -91,13 +91,13 @@ impl TargetHealth {
 /// counted by the old ones says nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Healths {
-    by_name: Mutex<HashMap<String, Arc<TargetHealth>>>,
+    by_name: Mutex<HashMap<Arc<str>, Arc<TargetHealth>>>,
 }
 
 impl Healths {
     pub(crate) fn of(
         &self,
-        name: String,
+        name: Arc<str>,
         breaker: breaker::Terms,
         budget: budget::Terms,
         now: Time,
@@ -150,7 +150,7 @@ mod tests {
         let healths = Healths::default();
         let of = |name: &str| {
             healths.of(
-                name.to_owned(),
+                name.into(),
                 breaker::Terms::default(),
                 budget::Terms::default(),
                 Time::default(),

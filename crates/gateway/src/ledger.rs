@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One exchange, as it ended.
 #[derive(Clone, Debug, Serialize)]
@@ -21,7 +21,8 @@ pub struct Entry {
     pub run: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    pub route: String,
+    #[serde(serialize_with = "text")]
+    pub route: Arc<str>,
     pub dialect: &'static str,
     pub stream: bool,
     pub delivery: &'static str,
@@ -44,7 +45,8 @@ pub struct Entry {
 #[derive(Clone, Debug, Serialize)]
 pub struct Attempt {
     /// `provider/model`.
-    pub target: String,
+    #[serde(serialize_with = "text")]
+    pub target: Arc<str>,
     pub status: u16,
     pub verdict: &'static str,
     pub flaw: Option<&'static str>,
@@ -53,6 +55,11 @@ pub struct Attempt {
     pub began_millis: u64,
     pub millis: u64,
     pub first_token_millis: Option<u64>,
+}
+
+/// What many records share is written as the text that it is.
+fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 /// The last exchanges.

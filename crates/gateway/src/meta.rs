@@ -45,7 +45,7 @@ pub(crate) fn ready(worker: &Rc<Worker>) -> Response<Reply> {
                 Standing::HalfOpen => "probing",
                 Standing::Open => "shut",
             };
-            targets.insert(health.name.clone(), word.into());
+            targets.insert(health.name.to_string(), word.into());
         }
         if open {
             dark.push(checked.model.clone());

@@ -14,7 +14,7 @@ use crate::worker::Shared;
 
 /// Books a finished exchange. `losses` is what translations could not carry.
 pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[String]) {
-    let route = &call.snapshot.config.routes[call.route].model;
+    let route = &call.snapshot.routes[call.route].name;
     let code = record.code.unwrap_or_default();
     let metrics = &shared.metrics;
     metrics
@@ -33,7 +33,7 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
         // The callers' own model names are without end; a metric has its label from the route.
         let place = call.targets[attempt.target];
         let health = &call.snapshot.routes[call.route].healths[place];
-        book_attempt(shared, &health.name, attempt);
+        book_attempt(shared, health.name.clone(), attempt);
         attempts.push(Attempt {
             target,
             status: attempt.status,
@@ -48,16 +48,7 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
             first_token_millis: attempt.first_token.map(millis),
         });
     }
-    tracing::info!(
-        exchange = call.id,
-        route,
-        outcome = record.outcome,
-        code,
-        attempts = attempts.len(),
-        joins = record.joins,
-        millis = millis(record.lasted),
-        "exchange"
-    );
+    log(call, record, route);
     let usage = record.usage();
     let entry = Arc::new(Entry {
         id: call.id.clone(),
@@ -97,9 +88,41 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
     shared.ledger.push(entry);
 }
 
-fn book_attempt(shared: &Shared, target: &str, attempt: &holdfast_core::exchange::AttemptRecord) {
+/// A call that went as it should is told at `debug` only: a formatted line costs more than judging a
+/// short answer, and the ledger has it anyway.
+fn log(call: &Call, record: &Record, route: &str) {
+    let is_remarkable = record.attempts.len() != 1
+        || record.code.is_some()
+        || record.joins > 0
+        || record.flagged.is_some();
+    macro_rules! tell {
+        ($level:ident) => {
+            tracing::$level!(
+                exchange = call.id,
+                route,
+                outcome = record.outcome,
+                code = record.code.unwrap_or_default(),
+                attempts = record.attempts.len(),
+                joins = record.joins,
+                millis = millis(record.lasted),
+                "exchange"
+            )
+        };
+    }
+    if is_remarkable {
+        tell!(info);
+    } else {
+        tell!(debug);
+    }
+}
+
+fn book_attempt(
+    shared: &Shared,
+    target: Arc<str>,
+    attempt: &holdfast_core::exchange::AttemptRecord,
+) {
     let labels = AttemptLabels {
-        target: target.to_owned(),
+        target,
         verdict: attempt.verdict,
         flaw: attempt.flaw.unwrap_or_default(),
     };
@@ -119,7 +142,7 @@ fn book_attempt(shared: &Shared, target: &str, attempt: &holdfast_core::exchange
             metrics
                 .tokens
                 .get_or_create(&TokenLabels {
-                    target: target.to_owned(),
+                    target: labels.target.clone(),
                     kind,
                 })
                 .inc_by(count);
@@ -128,11 +151,14 @@ fn book_attempt(shared: &Shared, target: &str, attempt: &holdfast_core::exchange
 }
 
 /// `provider/model` of an exchange's target, with the caller's model where the route names none.
-pub(crate) fn target_name(call: &Call, target: usize) -> String {
+pub(crate) fn target_name(call: &Call, target: usize) -> Arc<str> {
+    let place = call.targets[target];
     let config = &call.snapshot.config;
-    let target = &config.routes[call.route].targets[call.targets[target]];
-    let model = target.model.as_deref().unwrap_or(&call.model);
-    format!("{}/{model}", config.provider(target).name)
+    let target = &config.routes[call.route].targets[place];
+    if target.model.is_some() {
+        return call.snapshot.routes[call.route].healths[place].name.clone();
+    }
+    format!("{}/{}", config.provider(target).name, call.model).into()
 }
 
 fn millis(time: std::time::Duration) -> u64 {

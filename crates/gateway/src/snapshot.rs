@@ -37,6 +37,8 @@ pub(crate) struct Provider {
 /// A route, ready for decisions.
 #[derive(Debug)]
 pub(crate) struct Route {
+    /// The model name that callers use, as configured.
+    pub(crate) name: Arc<str>,
     pub(crate) policy: policy::Policy,
     pub(crate) targets: Vec<policy::Target>,
     pub(crate) healths: Vec<Arc<TargetHealth>>,
@@ -193,7 +195,7 @@ fn ready_route(
                 target.model.as_deref().unwrap_or("*")
             );
             healths.of(
-                name,
+                name.into(),
                 breaker_terms(&config.breaker),
                 budget_terms(&config.budget),
                 clock.now(),
@@ -201,6 +203,7 @@ fn ready_route(
         })
         .collect();
     Ok(Route {
+        name: route.model.as_str().into(),
         policy: ready_policy(&route.policy, &config.limits),
         targets,
         healths,

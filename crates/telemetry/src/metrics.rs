@@ -1,5 +1,6 @@
 //! The Prometheus metrics, made once and handed down; there is no global registry.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 /// Of an exchange: what the caller asked for and what it got.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct ExchangeLabels {
-    pub route: String,
+    pub route: Arc<str>,
     /// `whole`, `tools`, `limit`, `paused`, `refused`, `told`, `caller_gone`.
     pub outcome: &'static str,
     /// `HF-...` where an error was told, else empty.
@@ -23,7 +24,7 @@ pub struct ExchangeLabels {
 /// Of an attempt: who was asked and what came.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct AttemptLabels {
-    pub target: String,
+    pub target: Arc<str>,
     pub verdict: &'static str,
     /// What was wrong, where it was broken, else empty.
     pub flaw: &'static str,
@@ -32,13 +33,13 @@ pub struct AttemptLabels {
 /// Of a target.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct TargetLabels {
-    pub target: String,
+    pub target: Arc<str>,
 }
 
 /// Of token counts.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct TokenLabels {
-    pub target: String,
+    pub target: Arc<str>,
     /// `input`, `cache_read`, `cache_write`, `output`.
     pub kind: &'static str,
 }
