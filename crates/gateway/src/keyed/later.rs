@@ -13,11 +13,12 @@ use holdfast_core::idempotency::shown_key;
 use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::kept::recall;
 use super::pursue::{run_claimed, unpack};
 use super::recording::Recording;
-use crate::admit::{Call, Told, Who, identify, understand};
+use crate::admit::identify;
 use crate::emit::{self, Reply};
-use crate::worker::{Held, Permit, Worker};
+use crate::worker::Worker;
 
 /// How soon a caller should look again.
 const COME_BACK: u64 = 1;
@@ -133,36 +134,4 @@ pub(crate) async fn resume(worker: Rc<Worker>, abandoned: Abandoned) {
             }
         }
     }
-}
-
-/// A kept request as a call of today's configuration.
-pub(crate) fn recall(worker: &Rc<Worker>, kept: KeptRequest, scope: &str) -> Result<Call, Fault> {
-    let shared = &worker.shared;
-    let snapshot = shared.snapshot.load_full();
-    let limit = snapshot.config.limits.in_flight;
-    let permit = Permit::take(shared, limit)
-        .ok_or_else(|| Fault::new(Code::Overloaded, "too many calls are under way"))?;
-    let dialect = crate::listen::dialect_of_path(&kept.path)
-        .ok_or_else(|| Fault::new(Code::Internal, "a kept request has no known path"))?;
-    let mut headers: HeaderMap = kept
-        .headers
-        .iter()
-        .filter_map(|(name, value)| {
-            let name = http::HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, HeaderValue::from_str(value).ok()?))
-        })
-        .collect();
-    if let Ok(delivery) = HeaderValue::from_str(&kept.delivery) {
-        headers.insert("holdfast-delivery", delivery);
-    }
-    let told = Told {
-        dialect,
-        query: None,
-        headers,
-        body: kept.body.into(),
-    };
-    let held = Held::new(shared);
-    let mut call = understand(&snapshot, Who::again(scope), told, held, permit)?;
-    call.kept_elsewhere = true;
-    Ok(call)
 }

@@ -15,11 +15,12 @@ use holdfast_core::exchange::{Finish, Outcome};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::{Afterwards, afterwards};
 use holdfast_store::{
-    Claimed, KeptRequest, KeyId, NewClaim, NewTicket, RetryPolicy, Store, StoredAnswer, TicketKind,
+    Claimed, KeyId, NewClaim, NewTicket, RetryPolicy, Store, StoredAnswer, TicketKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::in_use;
+use super::kept;
 use super::recording::{Head, Recording};
 use super::registry::Asked;
 use crate::admit::Call;
@@ -34,13 +35,6 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How often a write that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// Headers of a request that are kept with it: what changes the answer, never a credential.
-const KEPT_HEADERS: [&str; 4] = [
-    "anthropic-beta",
-    "anthropic-version",
-    "holdfast-run",
-    "holdfast-step",
-];
 
 /// What the task of a call works with.
 struct Pursuit {
@@ -123,7 +117,7 @@ impl Pursuit {
                 id: self.id().clone(),
                 fingerprint: self.asked.1,
                 exchange: call.id.clone(),
-                request: later.then(|| kept_request(call).to_bytes()),
+                request: later.then(|| kept::request(call).to_bytes()),
                 run: call.run.clone(),
                 step: call.step.clone(),
                 now,
@@ -421,7 +415,7 @@ fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) 
             "message": fault.message,
             "exchange": exchange.as_deref(),
         }),
-        content: Some(kept_request(call).to_bytes()),
+        content: Some(kept::request(call).to_bytes()),
         policy: match policy.ticket_retry {
             TicketRetry::OnRepeat => RetryPolicy::OnRepeat,
             TicketRetry::WhenHealthy => RetryPolicy::WhenHealthy,
@@ -430,23 +424,6 @@ fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) 
         not_before: now + policy.retry_after,
         expires: now + policy.ticket_expiry,
         now,
-    }
-}
-
-/// A request as it is kept: to be asked again by somebody else than its caller.
-pub(crate) fn kept_request(call: &Call) -> KeptRequest {
-    let headers = KEPT_HEADERS.iter().filter_map(|name| {
-        let value = call.headers.get(*name)?.to_str().ok()?;
-        Some(((*name).to_owned(), value.to_owned()))
-    });
-    KeptRequest {
-        path: call.path().to_owned(),
-        dialect: call.wishes.dialect.name().to_owned(),
-        route: call.model.clone(),
-        stream: call.wishes.stream,
-        delivery: call.delivery.name().to_owned(),
-        headers: headers.collect(),
-        body: call.body.to_vec(),
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod abort;
+mod again;
 mod auth;
 mod crowd;
 mod drain;

@@ -109,6 +109,9 @@ pub struct KeptRequest {
     pub route: String,
     pub stream: bool,
     pub delivery: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// All values of each, in their order.
     pub headers: Vec<(String, String)>,
     /// In JSON: base64.
     #[serde(with = "as_base64")]
@@ -153,6 +156,7 @@ mod tests {
             path: "/v1/messages".to_owned(),
             dialect: "anthropic".to_owned(),
             stream: true,
+            query: Some("c=d".to_owned()),
             headers: vec![("a".to_owned(), "b".to_owned())],
             body: vec![0, 255, 7],
             ..KeptRequest::default()
