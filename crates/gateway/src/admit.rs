@@ -211,7 +211,7 @@ pub(crate) fn run_and_step(headers: &HeaderMap) -> Result<(Option<String>, Optio
 #[derive(Debug)]
 pub(crate) struct Who {
     name: Option<String>,
-    /// May use the gateway's own credentials.
+    /// May use the gateway's own credentials: a caller of ours, or whoever sits at this machine.
     trusted: bool,
     /// Presented something that is not a key of ours: it may be the vendor's.
     has_credential: bool,
@@ -230,6 +230,11 @@ impl Who {
         }
     }
 
+    /// May use what is the gateway's own.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
     /// Whom kept things belong to. Strangers with a vendor's own key are told apart by its hash.
     pub(crate) fn scope(&self, headers: &HeaderMap) -> String {
         match (&self.name, presented(headers)) {
@@ -246,6 +251,9 @@ impl Who {
         }
     }
 }
+
+/// What to say to whoever sends no key.
+const SEND_A_KEY: &str = "send a key as `Authorization: Bearer` or `x-api-key`";
 
 /// The credential of a request, in either of the ways that the vendors' clients send it.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
@@ -274,7 +282,7 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<(HeaderName, &str)> {
 pub(crate) fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, Fault> {
     let presented = presented(headers);
     let config = &snapshot.config;
-    if config.callers.is_empty() {
+    if config.callers.is_empty() && !snapshot.open {
         return Ok(Who {
             name: None,
             trusted: true,
@@ -282,9 +290,7 @@ pub(crate) fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, 
         });
     }
     let Some(credential) = presented else {
-        return Err(unauthenticated(
-            "send a key as `Authorization: Bearer` or `x-api-key`",
-        ));
+        return Err(unauthenticated(SEND_A_KEY));
     };
     if let Some(caller) = config.caller(credential) {
         return Ok(Who {
@@ -311,8 +317,8 @@ fn unauthenticated(message: &str) -> Fault {
 
 fn find_route(snapshot: &Snapshot, model: &str, who: &Who) -> Result<usize, Fault> {
     let Some(route) = snapshot.route(model) else {
-        // An unknown caller learns nothing about the routes.
-        if !who.trusted {
+        // An unknown caller learns nothing about the routes of known ones.
+        if !who.trusted && !snapshot.config.callers.is_empty() {
             return Err(unauthenticated("the key is not known here"));
         }
         let shown: String = model.chars().take(100).collect();

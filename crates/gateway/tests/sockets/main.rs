@@ -20,3 +20,4 @@ mod meta;
 mod multiplexed;
 mod reload;
 mod rig;
+mod strangers;
