@@ -56,19 +56,20 @@ pub(crate) async fn answer(worker: &Rc<Worker>, mut call: Call) -> Result<Respon
         .shared
         .registry
         .enter(&asked, call.wishes.dialect, &call.id);
-    let (recording, joined) = match entered {
-        Entered::Joined(recording) => (recording, true),
+    let (recording, call) = match entered {
+        Entered::Joined(recording) => (recording, Some(call)),
         Entered::First(recording) => {
             pursue::spawn(worker, call, asked.clone(), recording.clone(), later);
-            (recording, false)
+            (recording, None)
         }
     };
+    let joined = call.is_some();
     worker
         .shared
         .metrics
         .keyed(if joined { "joined" } else { "asked" });
     if later {
-        return later::accepted(recording, &asked.0, joined).await;
+        return later::accepted(worker, recording, &asked, call).await;
     }
     if joined && refuses && recording.is_run_here().await {
         return Err(in_use(

@@ -13,10 +13,11 @@ use holdfast_core::idempotency::shown_key;
 use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use super::kept::recall;
+use super::kept::{self, recall};
 use super::pursue::{run_claimed, unpack};
 use super::recording::Recording;
-use crate::admit::identify;
+use super::registry::Asked;
+use crate::admit::{Call, identify};
 use crate::emit::{self, Reply};
 use crate::worker::Worker;
 
@@ -33,16 +34,30 @@ pub(super) fn is_wished(headers: &HeaderMap) -> bool {
         .any(|wish| wish.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-/// 202 once the call is sure to be made; what is there already is given at once.
+/// 202 once the call is sure to be made; what is there already is given at once. `joined` = the call
+/// of this caller, where another one began it.
 pub(super) async fn accepted(
+    worker: &Worker,
     recording: Arc<Recording>,
-    id: &KeyId,
-    joined: bool,
+    asked: &Asked,
+    joined: Option<Call>,
 ) -> Result<Response<Reply>, Fault> {
-    if recording.is_run_here().await {
-        return Ok(running(id));
+    if recording.is_run_here().await && is_kept(worker, asked, joined.as_ref()).await? {
+        return Ok(running(&asked.0));
     }
-    Ok(recording.respond(joined).await)
+    Ok(recording.respond(joined.is_some()).await)
+}
+
+/// Whether the request lies with its running key. Who began the call may have waited for it, and then
+/// nothing was kept; `false` = it has just ended.
+async fn is_kept(worker: &Worker, asked: &Asked, joined: Option<&Call>) -> Result<bool, Fault> {
+    let Some(call) = joined else {
+        return Ok(true);
+    };
+    let (id, fingerprint) = asked;
+    let store = worker.shared.durable.store()?;
+    let request = kept::request(call).to_bytes();
+    Ok(store.keep_request(id, *fingerprint, &request).await?)
 }
 
 fn running(id: &KeyId) -> Response<Reply> {

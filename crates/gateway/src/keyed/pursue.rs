@@ -113,11 +113,12 @@ impl Pursuit {
         let mut pause = LOOK;
         loop {
             let now = clock.wall();
+            let request = later.then(|| kept::request(call).to_bytes());
             let claim = NewClaim {
                 id: self.id().clone(),
                 fingerprint: self.asked.1,
                 exchange: call.id.clone(),
-                request: later.then(|| kept::request(call).to_bytes()),
+                request: request.clone(),
                 run: call.run.clone(),
                 step: call.step.clone(),
                 now,
@@ -126,7 +127,8 @@ impl Pursuit {
             let claimed = self.store.claim_key(claim).await?;
             let claimed = match claimed {
                 Claimed::Ticketed { .. } if terms.ticket_retry == TicketRetry::OnRepeat => {
-                    self.store.reopen_key(self.id(), &call.id, now).await?
+                    let (id, exchange) = (self.id(), &call.id);
+                    self.store.reopen_key(id, exchange, request, now).await?
                 }
                 claimed => claimed,
             };

@@ -14,6 +14,7 @@ mod auth;
 mod crowd;
 mod drain;
 mod keyed;
+mod later;
 mod ledger;
 mod limits;
 mod meta;

@@ -18,7 +18,8 @@ pub struct NewClaim {
     pub fingerprint: [u8; 32],
     /// The exchange that will answer.
     pub exchange: String,
-    /// The request itself: only of asynchronous calls, so that another process can go on with it.
+    /// The request itself: only of asynchronous calls, so that another process can go on with it. Once
+    /// there it stays until the call has ended, whoever repeats it.
     pub request: Option<Vec<u8>>,
     pub run: Option<String>,
     pub step: Option<String>,
