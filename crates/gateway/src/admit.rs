@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_config::checked::{Auth, Policy, Provider};
+use holdfast_config::checked::{Auth, Policy, Provider, STRANGER};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency;
 use holdfast_core::policy::{Delivery, Wishes};
@@ -221,13 +221,24 @@ pub(crate) struct Who {
 const SCOPE_DIGITS: usize = 16;
 
 impl Who {
-    /// The one whose kept request is asked again. Its credential was not kept.
-    pub(crate) fn again(scope: &str) -> Self {
-        Self {
-            name: Some(scope.to_owned()).filter(|name| !name.is_empty()),
-            trusted: true,
-            has_credential: false,
+    /// The one whose kept request is asked again. Its credential was not kept, so it is asked with the
+    /// gateway's own: for nobody who could not use those today.
+    pub(crate) fn again(snapshot: &Snapshot, scope: &str) -> Result<Self, Fault> {
+        let callers = &snapshot.config.callers;
+        let trusted = if callers.is_empty() {
+            !snapshot.open && !scope.starts_with(STRANGER)
+        } else {
+            callers.iter().any(|caller| caller.name == scope)
+        };
+        if !trusted {
+            let message = "it was asked with a credential that was not kept, or by a caller that is not configured any more: nobody may ask it again for that caller";
+            return Err(Fault::new(Code::Forbidden, message));
         }
+        Ok(Self {
+            name: Some(scope.to_owned()).filter(|name| !name.is_empty()),
+            trusted,
+            has_credential: false,
+        })
     }
 
     /// May use what is the gateway's own.
@@ -241,7 +252,7 @@ impl Who {
             (Some(name), _) => name.clone(),
             (None, Some(credential)) if !self.trusted => {
                 let hash = Sha256::digest(credential.as_bytes());
-                let mut scope = String::from("key:");
+                let mut scope = String::from(STRANGER);
                 for byte in &hash[..SCOPE_DIGITS / 2] {
                     let _ = write!(scope, "{byte:02x}");
                 }

@@ -104,9 +104,21 @@ pub(crate) fn recall(worker: &Rc<Worker>, kept: KeptRequest, scope: &str) -> Res
         body: kept.body.into(),
     };
     let held = Held::new(shared);
-    let mut call = understand(&snapshot, Who::again(scope), told, held, permit)?;
+    let who = Who::again(&snapshot, scope)?;
+    let mut call = understand(&snapshot, who, told, held, permit).map_err(for_others)?;
     call.kept_elsewhere = true;
     Ok(call)
+}
+
+/// It is not whoever asks again that lacks a key.
+fn for_others(fault: Fault) -> Fault {
+    match fault.code {
+        Code::Unauthenticated => Fault::new(
+            Code::Forbidden,
+            "every target of its route takes the caller's own credential, which was not kept",
+        ),
+        _ => fault,
+    }
 }
 
 #[cfg(test)]

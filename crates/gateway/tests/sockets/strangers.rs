@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use holdfast_api::{Answering, Caller, Request, Service};
+use holdfast_core::fault::Code;
 use holdfast_sim::Sim;
+use holdfast_store::{KeptRequest, TicketFilter};
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 
-use crate::keyed::kept;
+use crate::keyed::{Kept, kept};
 use crate::rig::{Answer, Running, messages, parse, send, vendor};
 
 const TEAM: &str = "key-of-the-team-0123";
@@ -186,4 +188,54 @@ routes: [{{model: claude, targets: [house]}}]
     let list = send(at, Method::GET, "/holdfast/exchanges", &[], "").await;
     list.assert_fault(403, "HF-006");
     assert_eq!((two.requests().len(), behind.came.lock().len()), (0, 0));
+}
+
+/// The call of `credential` that nobody answered, as it is kept.
+async fn failed(kept: &Kept, at: SocketAddr, credential: &str) -> (KeptRequest, String) {
+    let failed = keyed(at, credential, "k").await;
+    assert!(failed.text.contains("ticket"), "{failed:?}");
+    let tickets = kept.store.tickets(&TicketFilter::default()).await.unwrap();
+    let ticket = kept.store.ticket(&tickets[0].id).await.unwrap().unwrap();
+    let content = ticket.content.unwrap();
+    (KeptRequest::from_bytes(&content).unwrap(), ticket.scope)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobodys_call_is_asked_again_at_the_houses_cost() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let kept = kept(&with_callers(&one, &two)).await;
+    one.set_fault(&"status:529".parse().unwrap());
+    let (request, scope) = failed(&kept, kept.gateway.address, "callers-own").await;
+    assert!(scope.starts_with("key:"), "{scope}");
+    let handle = &kept.gateway.handle;
+    // The stranger, whoever was a caller once, and who was at home before there were callers.
+    for scope in [scope.as_str(), "gone", ""] {
+        let refused = handle.ask(request.clone(), scope, None).await.unwrap_err();
+        assert_eq!(refused.code, Code::Forbidden, "{scope}: {refused:?}");
+    }
+    assert_eq!(two.requests().len(), 0);
+    handle.ask(request.clone(), "team", None).await.unwrap();
+    assert_eq!(two.requests().len(), 1);
+    // What came from strangers stays theirs, with callers or without.
+    let config =
+        with_callers(&one, &two).replace(&format!("callers: [{{name: team, key: {TEAM}}}]"), "");
+    handle.reload(parse(&config)).unwrap();
+    let refused = handle.ask(request.clone(), &scope, None).await.unwrap_err();
+    assert_eq!(refused.code, Code::Forbidden, "{refused:?}");
+    handle.ask(request, "", None).await.unwrap();
+    assert_eq!(two.requests().len(), 2);
+}
+
+/// The credential of whoever asks again is in order: it is told what is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_only_its_callers_credential_can_make_says_so() {
+    let one = vendor("one").await;
+    let config = open(&one).replace("0.0.0.0", "127.0.0.1");
+    let kept = kept(&config).await;
+    one.set_fault(&"status:529".parse().unwrap());
+    let (request, scope) = failed(&kept, kept.gateway.address, "callers-own").await;
+    let asked = kept.gateway.handle.ask(request, &scope, None).await;
+    let refused = asked.unwrap_err();
+    assert_eq!(refused.code, Code::Forbidden);
+    assert!(refused.message.contains("was not kept"), "{refused:?}");
 }
