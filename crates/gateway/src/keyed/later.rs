@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::shown_key;
-use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState};
+use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState, Store};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::kept::{self, recall};
-use super::pursue::{run_claimed, unpack};
+use super::pursue::{Broken, run_claimed, unpack};
 use super::recording::Recording;
 use super::registry::Asked;
 use crate::admit::{Call, identify};
@@ -128,25 +128,65 @@ pub(crate) async fn fetch(
 
 /// Makes a call whose process died before it could answer. Its key is claimed already.
 pub(crate) async fn resume(worker: Rc<Worker>, abandoned: Abandoned) {
-    let called = KeptRequest::from_bytes(&abandoned.request)
-        .ok_or_else(|| Fault::new(Code::Internal, "what was kept is no request"))
-        .and_then(|kept| recall(&worker, kept, &abandoned.id.scope));
+    let Some(store) = worker.shared.durable.mounted() else {
+        return;
+    };
+    let kept = KeptRequest::from_bytes(&abandoned.request);
+    let called = worker.shared.durable.store().and_then(|_| {
+        let kept = kept.clone();
+        let kept = kept.ok_or_else(|| Fault::new(Code::Internal, "what was kept is no request"));
+        recall(&worker, kept?, &abandoned.id.scope)
+    });
     match called {
         Ok(call) => {
             let asked = (abandoned.id, abandoned.fingerprint);
-            run_claimed(worker, call, asked, abandoned.fence).await;
+            run_claimed(worker, store, call, asked, abandoned.fence).await;
         }
-        Err(fault) => {
-            tracing::warn!(
+        // It was accepted: whoever looks next makes it.
+        Err(fault) if fault.code.is_passing() => {
+            tracing::info!(
                 exchange = abandoned.exchange,
                 message = fault.message,
-                "a call that was to be answered later can't be made any more"
+                "a call that was to be answered later can't be made now"
             );
-            if let Ok(store) = worker.shared.durable.store()
-                && let Err(error) = store.release_key(&abandoned.id, abandoned.fence).await
-            {
-                tracing::warn!(%error, "its key can't be released");
-            }
+            store.give_back_call(&abandoned);
         }
+        Err(fault) => review(&worker, &store, abandoned, kept.as_ref(), &fault).await,
+    }
+}
+
+/// Puts a call that was accepted and can't be made any more before a person.
+async fn review(
+    worker: &Worker,
+    store: &Store,
+    abandoned: Abandoned,
+    kept: Option<&KeptRequest>,
+    fault: &Fault,
+) {
+    tracing::warn!(
+        exchange = abandoned.exchange,
+        message = fault.message,
+        "a call that was to be answered later can't be made any more"
+    );
+    let snapshot = worker.shared.snapshot.load_full();
+    let model = kept.map_or("", |kept| &kept.route);
+    let route = snapshot.config.route(model);
+    let policy = route.map(|route| route.policy.clone()).unwrap_or_default();
+    let broken = Broken {
+        scope: abandoned.id.scope.clone(),
+        exchange: abandoned.exchange.clone(),
+        key: Some(abandoned.id.clone()),
+        run: abandoned.run.clone(),
+        step: abandoned.step.clone(),
+        route: route.map_or(model, |route| &route.model).to_owned(),
+        model: model.to_owned(),
+        content: abandoned.request.clone(),
+    };
+    let ticket = broken.ticket(worker, &policy, fault);
+    let expires = ticket.expires;
+    let (id, fence) = (&abandoned.id, abandoned.fence);
+    if let Err(error) = store.ticket_key(id, fence, ticket, expires).await {
+        tracing::warn!(%error, "it can't be put into the review queue yet");
+        store.give_back_call(&abandoned);
     }
 }

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_config::checked::{KeepTickets, Repeats, TicketRetry};
+use holdfast_config::checked::{KeepTickets, Policy, Repeats, TicketRetry};
 use holdfast_core::exchange::{Finish, Outcome};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::{Afterwards, afterwards};
@@ -84,10 +84,13 @@ async fn pursue(
 }
 
 /// Runs a call whose key this process holds already: one that was to be answered later.
-pub(super) async fn run_claimed(worker: Rc<Worker>, call: Call, asked: Asked, fence: i64) {
-    let Ok(store) = worker.shared.durable.store() else {
-        return;
-    };
+pub(super) async fn run_claimed(
+    worker: Rc<Worker>,
+    store: Arc<Store>,
+    call: Call,
+    asked: Asked,
+    fence: i64,
+) {
     let recording = Recording::new(call.wishes.dialect, &call.id);
     worker.shared.registry.replace(&asked, recording.clone());
     let pursuit = Pursuit {
@@ -396,36 +399,63 @@ pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
 
 /// The ticket of a call that found no answer.
 fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) -> NewTicket {
-    let policy = call.policy();
-    let now = worker.shared.clock.wall();
-    let route = &call.snapshot.config.routes[call.route].model;
-    let exchange = worker.shared.ledger.find(&call.id);
-    NewTicket {
-        kind: match fault.code {
-            Code::GateFailed => TicketKind::Gate,
-            _ => TicketKind::Call,
-        },
+    let broken = Broken {
         scope: call.scope.clone(),
-        subject: call.id.clone(),
+        exchange: call.id.clone(),
         key: key.cloned(),
         run: call.run.clone(),
         step: call.step.clone(),
-        route: Some(route.clone()),
-        title: format!("{}: {}", call.model, fault.message),
-        facts: serde_json::json!({
-            "code": fault.code.number(),
-            "message": fault.message,
-            "exchange": exchange.as_deref(),
-        }),
-        content: Some(kept::request(call).to_bytes()),
-        policy: match policy.ticket_retry {
-            TicketRetry::OnRepeat => RetryPolicy::OnRepeat,
-            TicketRetry::WhenHealthy => RetryPolicy::WhenHealthy,
-            TicketRetry::Never => RetryPolicy::Never,
-        },
-        not_before: now + policy.retry_after,
-        expires: now + policy.ticket_expiry,
-        now,
+        route: call.snapshot.config.routes[call.route].model.clone(),
+        model: call.model.clone(),
+        content: kept::request(call).to_bytes(),
+    };
+    broken.ticket(worker, call.policy(), fault)
+}
+
+/// A call without an answer, on its way into the review queue.
+pub(super) struct Broken {
+    pub(super) scope: String,
+    pub(super) exchange: String,
+    pub(super) key: Option<KeyId>,
+    pub(super) run: Option<String>,
+    pub(super) step: Option<String>,
+    pub(super) route: String,
+    pub(super) model: String,
+    /// The kept request.
+    pub(super) content: Vec<u8>,
+}
+
+impl Broken {
+    pub(super) fn ticket(self, worker: &Worker, policy: &Policy, fault: &Fault) -> NewTicket {
+        let now = worker.shared.clock.wall();
+        let exchange = worker.shared.ledger.find(&self.exchange);
+        NewTicket {
+            kind: match fault.code {
+                Code::GateFailed => TicketKind::Gate,
+                _ => TicketKind::Call,
+            },
+            scope: self.scope,
+            subject: self.exchange,
+            key: self.key,
+            run: self.run,
+            step: self.step,
+            route: Some(self.route),
+            title: format!("{}: {}", self.model, fault.message),
+            facts: serde_json::json!({
+                "code": fault.code.number(),
+                "message": fault.message,
+                "exchange": exchange.as_deref(),
+            }),
+            content: Some(self.content),
+            policy: match policy.ticket_retry {
+                TicketRetry::OnRepeat => RetryPolicy::OnRepeat,
+                TicketRetry::WhenHealthy => RetryPolicy::WhenHealthy,
+                TicketRetry::Never => RetryPolicy::Never,
+            },
+            not_before: now + policy.retry_after,
+            expires: now + policy.ticket_expiry,
+            now,
+        }
     }
 }
 

@@ -245,6 +245,16 @@ impl Store {
         self.or_give_back(mine.into_iter().map(open).collect(), given_back)
     }
 
+    /// Gives one of them back that can't be made here now: whoever looks next takes it over. It is done
+    /// as soon as the store takes it.
+    pub fn give_back_call(&self, call: &Abandoned) {
+        self.give_back(Undo::Key {
+            scope: call.id.scope.clone(),
+            key: call.id.key.clone(),
+            exchange: call.exchange.clone(),
+        });
+    }
+
     fn claimed(&self, outcome: Outcome) -> Result<Claimed> {
         let kept = match outcome {
             Outcome::Fresh { fence } => return Ok(Claimed::Fresh { fence }),

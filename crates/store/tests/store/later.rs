@@ -1,10 +1,13 @@
 //! Calls that are to be answered later: their requests are kept until they have ended.
 
-use holdfast_store::{Abandoned, NewClaim, Store, TicketKind};
+use holdfast_store::{Abandoned, Claimed, NewClaim, Store, TicketKind};
 
 use crate::home::{HOUR, Home, NOW, answer, both, claim, fresh, id, key, later, ticket, until};
 
-both!(a_promise_to_answer_later_is_kept);
+both!(
+    a_promise_to_answer_later_is_kept,
+    a_call_that_can_not_be_made_now_is_made_later,
+);
 
 fn asynchronous(name: &str) -> NewClaim {
     NewClaim {
@@ -87,4 +90,29 @@ async fn a_promise_to_answer_later_is_kept(home: Home) {
         found,
         [("again", asked), ("joined", asked), ("taken", asked)]
     );
+}
+
+async fn a_call_that_can_not_be_made_now_is_made_later(home: Home) {
+    let store = home.open().await;
+    for name in ["a", "b"] {
+        fresh(&store.claim_key(asynchronous(name)).await.unwrap());
+    }
+    store.close().await;
+    let store = home.open().await;
+    let found = abandoned(&store, 2).await;
+    store.give_back_call(&found[0]);
+    let again = abandoned(&store, 1).await;
+    assert_eq!(again.len(), 1, "the other one is being made");
+    assert_eq!(
+        (&again[0].id, &again[0].request),
+        (&found[0].id, &found[0].request)
+    );
+    assert!(again[0].fence > found[0].fence);
+    for (call, ours) in [(&found[0], false), (&found[1], true), (&again[0], true)] {
+        let (id, fence) = (&call.id, call.fence);
+        let done = store.complete_key(id, fence, answer("a"), NOW, later(HOUR));
+        assert_eq!(done.await, Ok(ours));
+    }
+    let repeated = store.claim_key(claim("a")).await.unwrap();
+    assert!(matches!(repeated, Claimed::Done(_)));
 }
