@@ -54,6 +54,10 @@ pub struct Config {
     pub drain: Duration,
 }
 
+/// How the scope of whoever is no configured caller begins: the hash of its vendor's key follows. No
+/// caller's name begins so.
+pub const STRANGER: &str = "key:";
+
 /// Somebody who may call, known by a static key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Caller {

@@ -40,7 +40,8 @@ shape! {
     /// The whole file.
     Draft as "configuration" {
         /// Where callers are served: address and port. Anything but loopback needs `callers`, or
-        /// providers that all take the caller's own credential. Read at start only.
+        /// providers that all take the caller's own credential: then only model calls are taken. Read
+        /// at start only.
         listen: Vec<Spanned<String>> = "127.0.0.1:4000",
         /// How many worker threads; without it one per core. Read at start only.
         workers: Count,

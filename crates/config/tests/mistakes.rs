@@ -184,6 +184,10 @@ cases! {
          - { name: d, key_sha256: canary }\n  - { name: e, key: x, key_sha256: y }\n  \
          - { name: f, key: \"${EMPTY}\" }\n  - { name: g, key: canary-long-enough, routes: [n] }\n"
     );
+    callers_with_a_strangers_name: with(
+        "callers:\n  - { name: \"key:0123456789abcdef\", key: canary-long-enough }\n  \
+         - { name: \"a key: of mine\", key: canary-also-long-enough }\n"
+    );
     pass_through_without_a_fallback: "providers:\n  - { name: anthropic, auth: caller }\n  \
         - { name: openai, auth: caller }\n\
         routes: [{ model: m, targets: [anthropic, openai/gpt] }]\n";

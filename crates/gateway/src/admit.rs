@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_config::checked::{Auth, Policy, Provider};
+use holdfast_config::checked::{Auth, Policy, Provider, STRANGER};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency;
 use holdfast_core::policy::{Delivery, Wishes};
@@ -211,7 +211,7 @@ pub(crate) fn run_and_step(headers: &HeaderMap) -> Result<(Option<String>, Optio
 #[derive(Debug)]
 pub(crate) struct Who {
     name: Option<String>,
-    /// May use the gateway's own credentials.
+    /// May use the gateway's own credentials: a caller of ours, or whoever sits at this machine.
     trusted: bool,
     /// Presented something that is not a key of ours: it may be the vendor's.
     has_credential: bool,
@@ -221,13 +221,29 @@ pub(crate) struct Who {
 const SCOPE_DIGITS: usize = 16;
 
 impl Who {
-    /// The one whose kept request is asked again. Its credential was not kept.
-    pub(crate) fn again(scope: &str) -> Self {
-        Self {
-            name: Some(scope.to_owned()).filter(|name| !name.is_empty()),
-            trusted: true,
-            has_credential: false,
+    /// The one whose kept request is asked again. Its credential was not kept, so it is asked with the
+    /// gateway's own: for nobody who could not use those today.
+    pub(crate) fn again(snapshot: &Snapshot, scope: &str) -> Result<Self, Fault> {
+        let callers = &snapshot.config.callers;
+        let trusted = if callers.is_empty() {
+            !snapshot.open && !scope.starts_with(STRANGER)
+        } else {
+            callers.iter().any(|caller| caller.name == scope)
+        };
+        if !trusted {
+            let message = "it was asked with a credential that was not kept, or by a caller that is not configured any more: nobody may ask it again for that caller";
+            return Err(Fault::new(Code::Forbidden, message));
         }
+        Ok(Self {
+            name: Some(scope.to_owned()).filter(|name| !name.is_empty()),
+            trusted,
+            has_credential: false,
+        })
+    }
+
+    /// May use what is the gateway's own.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted
     }
 
     /// Whom kept things belong to. Strangers with a vendor's own key are told apart by its hash.
@@ -236,7 +252,7 @@ impl Who {
             (Some(name), _) => name.clone(),
             (None, Some(credential)) if !self.trusted => {
                 let hash = Sha256::digest(credential.as_bytes());
-                let mut scope = String::from("key:");
+                let mut scope = String::from(STRANGER);
                 for byte in &hash[..SCOPE_DIGITS / 2] {
                     let _ = write!(scope, "{byte:02x}");
                 }
@@ -246,6 +262,9 @@ impl Who {
         }
     }
 }
+
+/// What to say to whoever sends no key.
+const SEND_A_KEY: &str = "send a key as `Authorization: Bearer` or `x-api-key`";
 
 /// The credential of a request, in either of the ways that the vendors' clients send it.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
@@ -274,7 +293,7 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<(HeaderName, &str)> {
 pub(crate) fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, Fault> {
     let presented = presented(headers);
     let config = &snapshot.config;
-    if config.callers.is_empty() {
+    if config.callers.is_empty() && !snapshot.open {
         return Ok(Who {
             name: None,
             trusted: true,
@@ -282,9 +301,7 @@ pub(crate) fn identify(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Who, 
         });
     }
     let Some(credential) = presented else {
-        return Err(unauthenticated(
-            "send a key as `Authorization: Bearer` or `x-api-key`",
-        ));
+        return Err(unauthenticated(SEND_A_KEY));
     };
     if let Some(caller) = config.caller(credential) {
         return Ok(Who {
@@ -311,8 +328,8 @@ fn unauthenticated(message: &str) -> Fault {
 
 fn find_route(snapshot: &Snapshot, model: &str, who: &Who) -> Result<usize, Fault> {
     let Some(route) = snapshot.route(model) else {
-        // An unknown caller learns nothing about the routes.
-        if !who.trusted {
+        // An unknown caller learns nothing about the routes of known ones.
+        if !who.trusted && !snapshot.config.callers.is_empty() {
             return Err(unauthenticated("the key is not known here"));
         }
         let shown: String = model.chars().take(100).collect();

@@ -4,6 +4,7 @@
 //! store decides who runs it (over all processes); the task records the answer, stores it, and only
 //! then publishes its end. Callers only ever read recordings. Calls without a key never come here.
 
+mod kept;
 mod later;
 mod pursue;
 mod recording;
@@ -15,7 +16,7 @@ use holdfast_config::checked::Repeats;
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency;
 use holdfast_store::KeyId;
-use http::{HeaderMap, Response};
+use http::Response;
 use sha2::{Digest as _, Sha256};
 
 use crate::admit::Call;
@@ -23,7 +24,8 @@ use crate::drive::Drive;
 use crate::emit::{Reply, respond};
 use crate::worker::Worker;
 
-pub(crate) use later::{fetch, recall, resume};
+pub(crate) use kept::recall;
+pub(crate) use later::{fetch, resume};
 pub(crate) use pursue::{keep_unkeyed, pairs};
 pub(crate) use recording::Reader;
 pub(crate) use registry::Registry;
@@ -54,19 +56,20 @@ pub(crate) async fn answer(worker: &Rc<Worker>, mut call: Call) -> Result<Respon
         .shared
         .registry
         .enter(&asked, call.wishes.dialect, &call.id);
-    let (recording, joined) = match entered {
-        Entered::Joined(recording) => (recording, true),
+    let (recording, call) = match entered {
+        Entered::Joined(recording) => (recording, Some(call)),
         Entered::First(recording) => {
             pursue::spawn(worker, call, asked.clone(), recording.clone(), later);
-            (recording, false)
+            (recording, None)
         }
     };
+    let joined = call.is_some();
     worker
         .shared
         .metrics
         .keyed(if joined { "joined" } else { "asked" });
     if later {
-        return later::accepted(recording, &asked.0, joined).await;
+        return later::accepted(worker, recording, &asked, call).await;
     }
     if joined && refuses && recording.is_run_here().await {
         return Err(in_use(
@@ -116,12 +119,12 @@ fn fingerprint(call: &Call) -> [u8; 32] {
     part(call.path().as_bytes());
     part(call.query.as_deref().unwrap_or_default().as_bytes());
     for name in POLICY_HEADERS {
-        part(header_bytes(&call.headers, name));
+        let values = call.headers.get_all(name);
+        part(&(values.iter().count() as u64).to_le_bytes());
+        for value in values {
+            part(value.as_bytes());
+        }
     }
     part(&call.body);
     hash.finalize().into()
-}
-
-fn header_bytes<'a>(headers: &'a HeaderMap, name: &str) -> &'a [u8] {
-    headers.get(name).map_or(b"", |value| value.as_bytes())
 }

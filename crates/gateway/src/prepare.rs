@@ -231,7 +231,8 @@ pub(crate) fn head(
     Ok(builder)
 }
 
-fn pass_headers(from: &HeaderMap, to: &mut HeaderMap) {
+/// What the caller sends beside its body and credential, as the vendor gets it.
+pub(crate) fn pass_headers(from: &HeaderMap, to: &mut HeaderMap) {
     // What `Connection` names belongs to the caller's connection only (RFC 9110, 7.6.1).
     let named: Vec<String> = from
         .get_all(header::CONNECTION)

@@ -46,7 +46,7 @@ pub enum Error {
 /// Builds all that a configuration asks for (gates, TLS, headers) and throws it away: what fails here
 /// would fail at the start.
 pub fn verify(config: Arc<Config>) -> Result<(), Error> {
-    Snapshot::new(config, &Healths::default(), Clock::start(), 1)?;
+    Snapshot::new(config, &Healths::default(), Clock::start(), 1, false)?;
     Ok(())
 }
 
@@ -87,7 +87,8 @@ impl Gateway {
         let count = config.workers.unwrap_or_else(cores).max(1);
         let (addresses, sockets) = bind_all(&config.listen, count)?;
         let ledger = Ledger::new(config.limits.ledger_records);
-        let snapshot = Snapshot::new(config, &healths, clock, 1)?;
+        let open = addresses.iter().any(|address| !address.ip().is_loopback());
+        let snapshot = Snapshot::new(config, &healths, clock, 1, open)?;
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             healths,
@@ -170,7 +171,8 @@ impl Handle {
                 self.shared.healths.forget(&provider.name);
             }
         }
-        let snapshot = Snapshot::new(config, &self.shared.healths, self.shared.clock, generation)?;
+        let (healths, clock) = (&self.shared.healths, self.shared.clock);
+        let snapshot = Snapshot::new(config, healths, clock, generation, old.open)?;
         self.shared.snapshot.store(Arc::new(snapshot));
         Ok(changes)
     }

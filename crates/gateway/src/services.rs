@@ -86,10 +86,22 @@ impl Drop for Task {
     }
 }
 
+/// Strangers with a vendor's own key make model calls and nothing else: here the gateway's own
+/// credentials are used, and what is kept belongs to callers.
 fn known(snapshot: &Snapshot, request: &Request<Incoming>) -> Result<Caller, Fault> {
-    let who = identify(snapshot, request.headers())?;
-    let scope = who.scope(request.headers());
     let config = &snapshot.config;
+    if config.callers.is_empty() && snapshot.open {
+        let message = "other machines reach this gateway and it has no `callers`: without them nobody can be told from anybody else, so only model calls are taken";
+        return Err(Fault::new(Code::Forbidden, message));
+    }
+    let who = identify(snapshot, request.headers())?;
+    if !who.is_trusted() {
+        return Err(Fault::new(
+            Code::Unauthenticated,
+            "the key is not known here",
+        ));
+    }
+    let scope = who.scope(request.headers());
     let reviewer = config.callers.is_empty()
         || config
             .callers

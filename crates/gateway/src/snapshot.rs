@@ -22,6 +22,9 @@ pub(crate) struct Snapshot {
     pub(crate) routes: Vec<Route>,
     /// Differs from that of every other snapshot of this process.
     pub(crate) generation: u64,
+    /// Whether other machines reach the listeners. They stay as they were at the start, whatever a
+    /// later configuration says.
+    pub(crate) open: bool,
 }
 
 /// A provider, ready to be called.
@@ -65,6 +68,7 @@ impl Snapshot {
         healths: &Healths,
         clock: Clock,
         generation: u64,
+        open: bool,
     ) -> Result<Self, Error> {
         let roots = OnceCell::new();
         let mut domains: HashMap<&str, u32> = HashMap::new();
@@ -84,6 +88,7 @@ impl Snapshot {
             providers,
             routes,
             generation,
+            open,
         })
     }
 

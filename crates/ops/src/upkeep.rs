@@ -170,7 +170,7 @@ fn ticket(run: &Run, steps: &[Step], expires: Wall, now: Wall) -> NewTicket {
     NewTicket {
         kind: TicketKind::Run,
         scope: run.scope.clone(),
-        subject: format!("{}/{}", run.scope, run.id),
+        subject: subject(&run.scope, &run.id),
         key: None,
         run: Some(run.id.clone()),
         step: None,
@@ -183,6 +183,13 @@ fn ticket(run: &Run, steps: &[Step], expires: Wall, now: Wall) -> NewTicket {
         expires,
         now,
     }
+}
+
+/// `scope/run`, for people and for the one open ticket of each run. The first slash is the one between
+/// them: a name may have slashes of its own.
+fn subject(scope: &str, run: &str) -> String {
+    let scope = scope.replace('%', "%25").replace('/', "%2F");
+    format!("{scope}/{run}")
 }
 
 /// Forgets all that may be forgotten now, in small transactions; gives the number of rows.

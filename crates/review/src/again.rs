@@ -107,15 +107,19 @@ impl Errand {
         }
     }
 
-    async fn answered(self, answer: StoredAnswer) -> Answer {
+    async fn answered(mut self, answer: StoredAnswer) -> Answer {
+        let mut decided = self.decide(&answer).await?;
+        if matches!(decided, Decided::Conflict(_)) {
+            // Where the claim ran out on the way and nobody else has the ticket, it is claimed anew: what
+            // was paid for is not thrown away.
+            let review = &self.review;
+            let until = review.now() + review.inner.terms.claim;
+            let taken = review.take(&self.caller, &self.id, None, &self.by, until);
+            self.fence = taken.await?;
+            decided = self.decide(&answer).await?;
+        }
         let review = &self.review;
-        let store = &review.inner.store;
-        let (id, fence) = (self.id.as_str(), Some(self.fence));
-        let decided = persist(|| {
-            let decision = Decision::Answer(answer.clone());
-            store.decide(id, fence, &self.by, decision, review.now())
-        });
-        match decided.await? {
+        match decided {
             Decided::Done(ticket) => {
                 let told = json!({
                     "answered": true,
@@ -124,9 +128,19 @@ impl Errand {
                 });
                 json(StatusCode::OK, &told)
             }
-            Decided::Conflict(_) => Err(review.too_late(&self.caller, id).await?),
-            Decided::Missing => Err(holdfast_api::not_found("ticket", id)),
+            Decided::Conflict(_) => Err(review.too_late(&self.caller, &self.id).await?),
+            Decided::Missing => Err(holdfast_api::not_found("ticket", &self.id)),
         }
+    }
+
+    async fn decide(&self, answer: &StoredAnswer) -> Result<Decided, Error> {
+        let (review, fence) = (&self.review, Some(self.fence));
+        persist(|| {
+            let decision = Decision::Answer(answer.clone());
+            let store = &review.inner.store;
+            store.decide(&self.id, fence, &self.by, decision, review.now())
+        })
+        .await
     }
 
     /// What the vendors did is a result; what is wrong with the errand itself is told as an error.

@@ -1,5 +1,7 @@
 //! Tickets as the API shows them.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_core::idempotency::shown_key;
@@ -112,16 +114,22 @@ fn content(bytes: &[u8]) -> Value {
     let Some(kept) = KeptRequest::from_bytes(bytes) else {
         return body(bytes);
     };
-    let headers = kept.headers.into_iter();
-    let headers: Map<String, Value> = headers
-        .map(|(name, value)| (name, Value::from(value)))
-        .collect();
+    // Values of one header in one line, as they may be sent (RFC 9110, 5.3).
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in kept.headers {
+        let line = headers.entry(name).or_default();
+        if !line.is_empty() {
+            line.push_str(", ");
+        }
+        line.push_str(&value);
+    }
     json!({
         "path": kept.path,
         "dialect": kept.dialect,
         "route": kept.route,
         "stream": kept.stream,
         "delivery": kept.delivery,
+        "query": kept.query,
         "headers": headers,
         "body": body(&kept.body),
     })

@@ -213,9 +213,14 @@ impl Store {
     /// What was taken and can't be opened is nobody's again.
     pub(crate) fn or_give_back<T>(&self, opened: Result<T>, undo: Undo) -> Result<T> {
         if opened.is_err() {
-            self.inner.undos.push(undo);
+            self.give_back(undo);
         }
         opened
+    }
+
+    /// What was taken is nobody's again, as soon as that can be written.
+    pub(crate) fn give_back(&self, undo: Undo) {
+        self.inner.undos.push(undo);
     }
 
     pub(crate) async fn read<A, T>(&self, args: A, run: Run<A, T>) -> Result<T>

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::checked::{Auth, Caller, Config, Route};
+use crate::checked::{Auth, Caller, Config, Route, STRANGER};
 use crate::diagnostic::{Problem, suggest};
 use crate::draft::{CallerDraft, Draft};
 use crate::secret::KeyHash;
@@ -93,6 +93,11 @@ pub(super) fn callers(
         if callers.iter().any(|caller| caller.name == name.value) {
             let message = format!("two callers have the name `{}`", name.value);
             checker.report(Problem::error(name.span.clone(), message));
+        }
+        if name.value.starts_with(STRANGER) {
+            let message = format!("the name of a caller does not begin with `{STRANGER}`");
+            let help = "what belongs to callers with a vendor's own key is kept under such names";
+            checker.report(Problem::error(name.span.clone(), message).help(help));
         }
         if let Some(other) = callers.iter().find(|caller| caller.key == key) {
             let message = format!("`{}` and `{}` have the same key", other.name, name.value);

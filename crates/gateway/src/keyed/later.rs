@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::shown_key;
-use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState};
+use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState, Store};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use super::pursue::{run_claimed, unpack};
+use super::kept::{self, recall};
+use super::pursue::{Broken, run_claimed, unpack};
 use super::recording::Recording;
-use crate::admit::{Call, Told, Who, identify, understand};
+use super::registry::Asked;
+use crate::admit::{Call, identify};
 use crate::emit::{self, Reply};
-use crate::worker::{Held, Permit, Worker};
+use crate::worker::Worker;
 
 /// How soon a caller should look again.
 const COME_BACK: u64 = 1;
@@ -32,16 +34,30 @@ pub(super) fn is_wished(headers: &HeaderMap) -> bool {
         .any(|wish| wish.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-/// 202 once the call is sure to be made; what is there already is given at once.
+/// 202 once the call is sure to be made; what is there already is given at once. `joined` = the call
+/// of this caller, where another one began it.
 pub(super) async fn accepted(
+    worker: &Worker,
     recording: Arc<Recording>,
-    id: &KeyId,
-    joined: bool,
+    asked: &Asked,
+    joined: Option<Call>,
 ) -> Result<Response<Reply>, Fault> {
-    if recording.is_run_here().await {
-        return Ok(running(id));
+    if recording.is_run_here().await && is_kept(worker, asked, joined.as_ref()).await? {
+        return Ok(running(&asked.0));
     }
-    Ok(recording.respond(joined).await)
+    Ok(recording.respond(joined.is_some()).await)
+}
+
+/// Whether the request lies with its running key. Who began the call may have waited for it, and then
+/// nothing was kept; `false` = it has just ended.
+async fn is_kept(worker: &Worker, asked: &Asked, joined: Option<&Call>) -> Result<bool, Fault> {
+    let Some(call) = joined else {
+        return Ok(true);
+    };
+    let (id, fingerprint) = asked;
+    let store = worker.shared.durable.store()?;
+    let request = kept::request(call).to_bytes();
+    Ok(store.keep_request(id, *fingerprint, &request).await?)
 }
 
 fn running(id: &KeyId) -> Response<Reply> {
@@ -112,57 +128,65 @@ pub(crate) async fn fetch(
 
 /// Makes a call whose process died before it could answer. Its key is claimed already.
 pub(crate) async fn resume(worker: Rc<Worker>, abandoned: Abandoned) {
-    let called = KeptRequest::from_bytes(&abandoned.request)
-        .ok_or_else(|| Fault::new(Code::Internal, "what was kept is no request"))
-        .and_then(|kept| recall(&worker, kept, &abandoned.id.scope));
+    let Some(store) = worker.shared.durable.mounted() else {
+        return;
+    };
+    let kept = KeptRequest::from_bytes(&abandoned.request);
+    let called = worker.shared.durable.store().and_then(|_| {
+        let kept = kept.clone();
+        let kept = kept.ok_or_else(|| Fault::new(Code::Internal, "what was kept is no request"));
+        recall(&worker, kept?, &abandoned.id.scope)
+    });
     match called {
         Ok(call) => {
             let asked = (abandoned.id, abandoned.fingerprint);
-            run_claimed(worker, call, asked, abandoned.fence).await;
+            run_claimed(worker, store, call, asked, abandoned.fence).await;
         }
-        Err(fault) => {
-            tracing::warn!(
+        // It was accepted: whoever looks next makes it.
+        Err(fault) if fault.code.is_passing() => {
+            tracing::info!(
                 exchange = abandoned.exchange,
                 message = fault.message,
-                "a call that was to be answered later can't be made any more"
+                "a call that was to be answered later can't be made now"
             );
-            if let Ok(store) = worker.shared.durable.store()
-                && let Err(error) = store.release_key(&abandoned.id, abandoned.fence).await
-            {
-                tracing::warn!(%error, "its key can't be released");
-            }
+            store.give_back_call(&abandoned);
         }
+        Err(fault) => review(&worker, &store, abandoned, kept.as_ref(), &fault).await,
     }
 }
 
-/// A kept request as a call of today's configuration.
-pub(crate) fn recall(worker: &Rc<Worker>, kept: KeptRequest, scope: &str) -> Result<Call, Fault> {
-    let shared = &worker.shared;
-    let snapshot = shared.snapshot.load_full();
-    let limit = snapshot.config.limits.in_flight;
-    let permit = Permit::take(shared, limit)
-        .ok_or_else(|| Fault::new(Code::Overloaded, "too many calls are under way"))?;
-    let dialect = crate::listen::dialect_of_path(&kept.path)
-        .ok_or_else(|| Fault::new(Code::Internal, "a kept request has no known path"))?;
-    let mut headers: HeaderMap = kept
-        .headers
-        .iter()
-        .filter_map(|(name, value)| {
-            let name = http::HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, HeaderValue::from_str(value).ok()?))
-        })
-        .collect();
-    if let Ok(delivery) = HeaderValue::from_str(&kept.delivery) {
-        headers.insert("holdfast-delivery", delivery);
-    }
-    let told = Told {
-        dialect,
-        query: None,
-        headers,
-        body: kept.body.into(),
+/// Puts a call that was accepted and can't be made any more before a person.
+async fn review(
+    worker: &Worker,
+    store: &Store,
+    abandoned: Abandoned,
+    kept: Option<&KeptRequest>,
+    fault: &Fault,
+) {
+    tracing::warn!(
+        exchange = abandoned.exchange,
+        message = fault.message,
+        "a call that was to be answered later can't be made any more"
+    );
+    let snapshot = worker.shared.snapshot.load_full();
+    let model = kept.map_or("", |kept| &kept.route);
+    let route = snapshot.config.route(model);
+    let policy = route.map(|route| route.policy.clone()).unwrap_or_default();
+    let broken = Broken {
+        scope: abandoned.id.scope.clone(),
+        exchange: abandoned.exchange.clone(),
+        key: Some(abandoned.id.clone()),
+        run: abandoned.run.clone(),
+        step: abandoned.step.clone(),
+        route: route.map_or(model, |route| &route.model).to_owned(),
+        model: model.to_owned(),
+        content: abandoned.request.clone(),
     };
-    let held = Held::new(shared);
-    let mut call = understand(&snapshot, Who::again(scope), told, held, permit)?;
-    call.kept_elsewhere = true;
-    Ok(call)
+    let ticket = broken.ticket(worker, &policy, fault);
+    let expires = ticket.expires;
+    let (id, fence) = (&abandoned.id, abandoned.fence);
+    if let Err(error) = store.ticket_key(id, fence, ticket, expires).await {
+        tracing::warn!(%error, "it can't be put into the review queue yet");
+        store.give_back_call(&abandoned);
+    }
 }

@@ -10,16 +10,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_config::checked::{KeepTickets, Repeats, TicketRetry};
+use holdfast_config::checked::{KeepTickets, Policy, Repeats, TicketRetry};
 use holdfast_core::exchange::{Finish, Outcome};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::{Afterwards, afterwards};
 use holdfast_store::{
-    Claimed, KeptRequest, KeyId, NewClaim, NewTicket, RetryPolicy, Store, StoredAnswer, TicketKind,
+    Claimed, KeyId, NewClaim, NewTicket, RetryPolicy, Store, StoredAnswer, TicketKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::in_use;
+use super::kept;
 use super::recording::{Head, Recording};
 use super::registry::Asked;
 use crate::admit::Call;
@@ -34,13 +35,6 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How often a write that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// Headers of a request that are kept with it: what changes the answer, never a credential.
-const KEPT_HEADERS: [&str; 4] = [
-    "anthropic-beta",
-    "anthropic-version",
-    "holdfast-run",
-    "holdfast-step",
-];
 
 /// What the task of a call works with.
 struct Pursuit {
@@ -90,10 +84,13 @@ async fn pursue(
 }
 
 /// Runs a call whose key this process holds already: one that was to be answered later.
-pub(super) async fn run_claimed(worker: Rc<Worker>, call: Call, asked: Asked, fence: i64) {
-    let Ok(store) = worker.shared.durable.store() else {
-        return;
-    };
+pub(super) async fn run_claimed(
+    worker: Rc<Worker>,
+    store: Arc<Store>,
+    call: Call,
+    asked: Asked,
+    fence: i64,
+) {
     let recording = Recording::new(call.wishes.dialect, &call.id);
     worker.shared.registry.replace(&asked, recording.clone());
     let pursuit = Pursuit {
@@ -119,11 +116,12 @@ impl Pursuit {
         let mut pause = LOOK;
         loop {
             let now = clock.wall();
+            let request = later.then(|| kept::request(call).to_bytes());
             let claim = NewClaim {
                 id: self.id().clone(),
                 fingerprint: self.asked.1,
                 exchange: call.id.clone(),
-                request: later.then(|| kept_request(call).to_bytes()),
+                request: request.clone(),
                 run: call.run.clone(),
                 step: call.step.clone(),
                 now,
@@ -132,7 +130,8 @@ impl Pursuit {
             let claimed = self.store.claim_key(claim).await?;
             let claimed = match claimed {
                 Claimed::Ticketed { .. } if terms.ticket_retry == TicketRetry::OnRepeat => {
-                    self.store.reopen_key(self.id(), &call.id, now).await?
+                    let (id, exchange) = (self.id(), &call.id);
+                    self.store.reopen_key(id, exchange, request, now).await?
                 }
                 claimed => claimed,
             };
@@ -400,53 +399,63 @@ pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
 
 /// The ticket of a call that found no answer.
 fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) -> NewTicket {
-    let policy = call.policy();
-    let now = worker.shared.clock.wall();
-    let route = &call.snapshot.config.routes[call.route].model;
-    let exchange = worker.shared.ledger.find(&call.id);
-    NewTicket {
-        kind: match fault.code {
-            Code::GateFailed => TicketKind::Gate,
-            _ => TicketKind::Call,
-        },
+    let broken = Broken {
         scope: call.scope.clone(),
-        subject: call.id.clone(),
+        exchange: call.id.clone(),
         key: key.cloned(),
         run: call.run.clone(),
         step: call.step.clone(),
-        route: Some(route.clone()),
-        title: format!("{}: {}", call.model, fault.message),
-        facts: serde_json::json!({
-            "code": fault.code.number(),
-            "message": fault.message,
-            "exchange": exchange.as_deref(),
-        }),
-        content: Some(kept_request(call).to_bytes()),
-        policy: match policy.ticket_retry {
-            TicketRetry::OnRepeat => RetryPolicy::OnRepeat,
-            TicketRetry::WhenHealthy => RetryPolicy::WhenHealthy,
-            TicketRetry::Never => RetryPolicy::Never,
-        },
-        not_before: now + policy.retry_after,
-        expires: now + policy.ticket_expiry,
-        now,
-    }
+        route: call.snapshot.config.routes[call.route].model.clone(),
+        model: call.model.clone(),
+        content: kept::request(call).to_bytes(),
+    };
+    broken.ticket(worker, call.policy(), fault)
 }
 
-/// A request as it is kept: to be asked again by somebody else than its caller.
-pub(crate) fn kept_request(call: &Call) -> KeptRequest {
-    let headers = KEPT_HEADERS.iter().filter_map(|name| {
-        let value = call.headers.get(*name)?.to_str().ok()?;
-        Some(((*name).to_owned(), value.to_owned()))
-    });
-    KeptRequest {
-        path: call.path().to_owned(),
-        dialect: call.wishes.dialect.name().to_owned(),
-        route: call.model.clone(),
-        stream: call.wishes.stream,
-        delivery: call.delivery.name().to_owned(),
-        headers: headers.collect(),
-        body: call.body.to_vec(),
+/// A call without an answer, on its way into the review queue.
+pub(super) struct Broken {
+    pub(super) scope: String,
+    pub(super) exchange: String,
+    pub(super) key: Option<KeyId>,
+    pub(super) run: Option<String>,
+    pub(super) step: Option<String>,
+    pub(super) route: String,
+    pub(super) model: String,
+    /// The kept request.
+    pub(super) content: Vec<u8>,
+}
+
+impl Broken {
+    pub(super) fn ticket(self, worker: &Worker, policy: &Policy, fault: &Fault) -> NewTicket {
+        let now = worker.shared.clock.wall();
+        let exchange = worker.shared.ledger.find(&self.exchange);
+        NewTicket {
+            kind: match fault.code {
+                Code::GateFailed => TicketKind::Gate,
+                _ => TicketKind::Call,
+            },
+            scope: self.scope,
+            subject: self.exchange,
+            key: self.key,
+            run: self.run,
+            step: self.step,
+            route: Some(self.route),
+            title: format!("{}: {}", self.model, fault.message),
+            facts: serde_json::json!({
+                "code": fault.code.number(),
+                "message": fault.message,
+                "exchange": exchange.as_deref(),
+            }),
+            content: Some(self.content),
+            policy: match policy.ticket_retry {
+                TicketRetry::OnRepeat => RetryPolicy::OnRepeat,
+                TicketRetry::WhenHealthy => RetryPolicy::WhenHealthy,
+                TicketRetry::Never => RetryPolicy::Never,
+            },
+            not_before: now + policy.retry_after,
+            expires: now + policy.ticket_expiry,
+            now,
+        }
     }
 }
 

@@ -9,13 +9,16 @@
 )]
 
 mod abort;
+mod again;
 mod auth;
 mod crowd;
 mod drain;
 mod keyed;
+mod later;
 mod ledger;
 mod limits;
 mod meta;
 mod multiplexed;
 mod reload;
 mod rig;
+mod strangers;

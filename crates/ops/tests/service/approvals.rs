@@ -196,6 +196,36 @@ async fn whoever_has_claimed_the_ticket_decides() {
     bench.down().await;
 }
 
+/// The fence of a claim that is over decides nothing, whether the claim was cleared away or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_has_ended_decides_nothing() {
+    let bench = open().await;
+    let id = asked(&bench, r#"{"question":"?"}"#).await;
+    let ticket = bench.ok(get(&one(&id))).await["ticket"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let until = bench.now() + Duration::from_secs(1);
+    let claim = bench
+        .store
+        .claim_ticket(&ticket, "eve", None, until, bench.now())
+        .await
+        .unwrap();
+    let holdfast_store::TicketClaim::Claimed { fence } = claim else {
+        panic!("{claim:?}");
+    };
+    bench.pass(1);
+    let body = json!({"choice": "approve", "fence": fence}).to_string();
+    let (code, message) = bench.refused(post(&decide(&id), &body)).await;
+    assert_eq!(code, Code::Conflict, "{message}");
+    bench.ops.expire().await.unwrap();
+    let (code, message) = bench.refused(post(&decide(&id), &body)).await;
+    assert_eq!(code, Code::Conflict, "{message}");
+    let decided = bench.ok(post(&decide(&id), r#"{"choice":"reject"}"#)).await;
+    assert_eq!(decided["choice"], "reject");
+    bench.down().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deadline_chooses_the_default_or_nothing_once() {
     let bench = open().await;

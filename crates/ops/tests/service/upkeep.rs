@@ -91,6 +91,27 @@ async fn signs_of_life_keep_a_run_and_bring_it_back() {
     bench.down().await;
 }
 
+/// Names may have slashes: two runs whose scopes and names make the same text are two.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_orphan_has_a_ticket_of_its_own() {
+    let bench = open().await;
+    let runs = [("a", "b/c"), ("a/b", "c"), ("a%2Fb", "c")];
+    for (scope, run) in runs {
+        let body = json!({"id": run, "deadline": "1m"}).to_string();
+        bench.send(post("/v1/runs", &body).by(scope)).await;
+    }
+    bench.pass(61);
+    assert_eq!(orphans(&bench).await, runs.len());
+    let tickets = bench.store.tickets(&TicketFilter::default()).await.unwrap();
+    let mut whose: Vec<_> = tickets
+        .iter()
+        .map(|ticket| (ticket.scope.as_str(), ticket.run.as_deref().unwrap()))
+        .collect();
+    whose.sort_unstable();
+    assert_eq!(whose, [("a", "b/c"), ("a%2Fb", "c"), ("a/b", "c")]);
+    bench.down().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_or_undeclared_run_is_no_orphan() {
     let bench = open().await;

@@ -24,6 +24,7 @@ fn kept(dialect: Dialect, stream: bool) -> KeptRequest {
         route: "r".to_owned(),
         stream,
         delivery: "whole".to_owned(),
+        query: None,
         headers: Vec::new(),
         body: body.into_bytes(),
     }

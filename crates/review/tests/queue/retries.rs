@@ -95,6 +95,24 @@ async fn who_hangs_up_does_not_lose_the_answer() {
     assert!(matches!(stage.repeat("k1").await, Claimed::Done(_)));
 }
 
+/// The claim could not be renewed in time. Nobody else came: what the call brought is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_whose_claim_ran_out_is_not_for_nothing() {
+    let stage = Arc::new(Stage::new().await);
+    stage.vendors.hold();
+    let id = stage.failed_call("k1", RetryPolicy::Never).await;
+    let asking = {
+        let (stage, id) = (stage.clone(), id.clone());
+        tokio::spawn(async move { stage.post(&caller("ann"), &id, "retry", json!({})).await })
+    };
+    stage.vendors.begun.acquire().await.unwrap().forget();
+    stage.turn(Duration::from_hours(24));
+    stage.vendors.permits.add_permits(1);
+    let (status, told) = asking.await.unwrap();
+    assert_eq!((status, &told["answered"]), (200, &json!(true)), "{told}");
+    assert!(matches!(stage.repeat("k1").await, Claimed::Done(_)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_retry_keeps_its_claim() {
     let (stage, runtime) = Quiet::stage(terms()).await;

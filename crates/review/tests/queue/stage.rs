@@ -311,6 +311,7 @@ pub(crate) fn kept(prompt: &str, route: &str, stream: bool) -> KeptRequest {
         route: route.to_owned(),
         stream,
         delivery: "whole".to_owned(),
+        query: None,
         headers: vec![("anthropic-version".to_owned(), "2023-06-01".to_owned())],
         body: body.to_string().into_bytes(),
     }

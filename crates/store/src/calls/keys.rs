@@ -130,9 +130,17 @@ impl Store {
 
     /// A new round for a key in the review queue: `Fresh` if its ticket is open, nobody has claimed it
     /// and its `not_before` has passed; else what it is. A key whose ticket is decided or gone is
-    /// `Fresh` too. One that does not exist is `Unavailable`: claim it instead.
-    pub async fn reopen_key(&self, id: &KeyId, exchange: &str, now: Wall) -> Result<Claimed> {
+    /// `Fresh` too. One that does not exist is `Unavailable`: claim it instead. `request` = as in
+    /// [`NewClaim`].
+    pub async fn reopen_key(
+        &self,
+        id: &KeyId,
+        exchange: &str,
+        request: Option<Vec<u8>>,
+        now: Wall,
+    ) -> Result<Claimed> {
         names(&[exchange])?;
+        let request = request.map(|request| self.seal("requests", &place(id), &request));
         let undo = Undo::Key {
             scope: id.scope.clone(),
             key: id.key.clone(),
@@ -141,6 +149,7 @@ impl Store {
         let call = keys::Reopening {
             id: id.clone(),
             exchange: exchange.to_owned(),
+            request: request.transpose()?,
             now,
         };
         let outcome = self
@@ -186,6 +195,25 @@ impl Store {
         }))
     }
 
+    /// Makes a running call an asynchronous one: somebody is to be answered later who was not the first.
+    /// `false` = it does not run any more, or is another request's.
+    pub async fn keep_request(
+        &self,
+        id: &KeyId,
+        fingerprint: [u8; 32],
+        request: &[u8],
+    ) -> Result<bool> {
+        let call = keys::Keeping {
+            id: id.clone(),
+            fingerprint,
+            request: self.seal("requests", &place(id), request)?,
+        };
+        self.write(Shape::One, call, |tx, call| {
+            Box::pin(keys::keep_request(tx, call))
+        })
+        .await
+    }
+
     /// Takes over asynchronous calls of dead owners.
     pub async fn abandoned_calls(&self, limit: usize) -> Result<Vec<Abandoned>> {
         let token = new_id();
@@ -215,6 +243,16 @@ impl Store {
             })
         };
         self.or_give_back(mine.into_iter().map(open).collect(), given_back)
+    }
+
+    /// Gives one of them back that can't be made here now: whoever looks next takes it over. It is done
+    /// as soon as the store takes it.
+    pub fn give_back_call(&self, call: &Abandoned) {
+        self.give_back(Undo::Key {
+            scope: call.id.scope.clone(),
+            key: call.id.key.clone(),
+            exchange: call.exchange.clone(),
+        });
     }
 
     fn claimed(&self, outcome: Outcome) -> Result<Claimed> {

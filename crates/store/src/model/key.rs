@@ -18,7 +18,8 @@ pub struct NewClaim {
     pub fingerprint: [u8; 32],
     /// The exchange that will answer.
     pub exchange: String,
-    /// The request itself: only of asynchronous calls, so that another process can go on with it.
+    /// The request itself: only of asynchronous calls, so that another process can go on with it. Once
+    /// there it stays until the call has ended, whoever repeats it.
     pub request: Option<Vec<u8>>,
     pub run: Option<String>,
     pub step: Option<String>,
@@ -109,6 +110,9 @@ pub struct KeptRequest {
     pub route: String,
     pub stream: bool,
     pub delivery: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// All values of each, in their order.
     pub headers: Vec<(String, String)>,
     /// In JSON: base64.
     #[serde(with = "as_base64")]
@@ -153,6 +157,7 @@ mod tests {
             path: "/v1/messages".to_owned(),
             dialect: "anthropic".to_owned(),
             stream: true,
+            query: Some("c=d".to_owned()),
             headers: vec![("a".to_owned(), "b".to_owned())],
             body: vec![0, 255, 7],
             ..KeptRequest::default()

@@ -50,8 +50,8 @@ words! {
 pub struct NewTicket {
     pub kind: TicketKind,
     pub scope: String,
-    /// The exchange's id, the effect's id, the approval's id, or `scope/run`. One open ticket for
-    /// each kind and subject.
+    /// The exchange's id, the effect's id, the approval's id, or `scope/run` (a slash in the scope as
+    /// `%2F`). One open ticket for each kind and subject.
     pub subject: String,
     pub key: Option<KeyId>,
     pub run: Option<String>,

@@ -129,7 +129,7 @@ fn held(kept: &Kept, fence: Option<i64>, now: Wall) -> Option<String> {
             let is_held = ticket.state == TicketState::Claimed
                 && ticket.claim_until.is_some_and(|until| until > now);
             match fence {
-                Some(fence) if fence == ticket.fence => None,
+                Some(fence) if is_held && fence == ticket.fence => None,
                 Some(_) => Some("your claim has ended".to_owned()),
                 None if is_held => Some(format!("{} has claimed it", by(&ticket.claimed_by))),
                 None => None,

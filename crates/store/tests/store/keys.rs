@@ -195,10 +195,10 @@ async fn a_call_in_review_comes_back(home: Home) {
     assert!(is_ticketed(&found));
     // Too early; and while somebody has it.
     assert!(is_ticketed(
-        &store.reopen_key(&key("k"), &id(), NOW).await.unwrap()
+        &store.reopen_key(&key("k"), &id(), None, NOW).await.unwrap()
     ));
     let next = store
-        .reopen_key(&key("k"), "second", later(1000))
+        .reopen_key(&key("k"), "second", None, later(1000))
         .await
         .unwrap();
     let second = fresh(&next);
@@ -206,7 +206,7 @@ async fn a_call_in_review_comes_back(home: Home) {
     let state = store.ticket(&made).await.unwrap().unwrap().state;
     assert_eq!(state, TicketState::Retrying);
     let found = store
-        .reopen_key(&key("k"), &id(), later(1000))
+        .reopen_key(&key("k"), &id(), None, later(1000))
         .await
         .unwrap();
     assert!(matches!(found, Claimed::Running { exchange, .. } if exchange == "second"));
@@ -222,10 +222,20 @@ async fn a_call_in_review_comes_back(home: Home) {
     assert_eq!((kept.attempts, kept.state), (2, TicketState::Open));
     assert_eq!(kept.content.as_deref(), Some(b"the request".as_slice()));
     // And it is given up once, and answered in the end.
-    let third = fresh(&store.reopen_key(&key("k"), "third", NOW).await.unwrap());
+    let third = fresh(
+        &store
+            .reopen_key(&key("k"), "third", None, NOW)
+            .await
+            .unwrap(),
+    );
     assert_eq!(store.release_key(&key("k"), third).await, Ok(true));
     assert!(is_ticketed(&store.claim_key(claim("k")).await.unwrap()));
-    let last = fresh(&store.reopen_key(&key("k"), "last", NOW).await.unwrap());
+    let last = fresh(
+        &store
+            .reopen_key(&key("k"), "last", None, NOW)
+            .await
+            .unwrap(),
+    );
     let done = store
         .complete_key(&key("k"), last, answer("at last"), NOW, later(HOUR))
         .await;
@@ -233,7 +243,7 @@ async fn a_call_in_review_comes_back(home: Home) {
     let kept = store.ticket(&made).await.unwrap().unwrap();
     assert_eq!(kept.state, TicketState::Resolved);
     assert_eq!(kept.decided_by.as_deref(), Some("repeat"));
-    let found = store.reopen_key(&key("k"), &id(), NOW).await.unwrap();
+    let found = store.reopen_key(&key("k"), &id(), None, NOW).await.unwrap();
     assert!(matches!(found, Claimed::Done(stored) if stored.body == b"at last"));
 }
 

@@ -13,6 +13,8 @@ mod effects;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod later;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod postgres;

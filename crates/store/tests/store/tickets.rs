@@ -2,8 +2,8 @@
 
 use holdfast_core::time::Wall;
 use holdfast_store::{
-    Claimed, Decided, Decision, NewTicket, Retried, RetryPolicy, Ticket, TicketClaim, TicketFilter,
-    TicketKind, TicketState,
+    Claimed, Decided, Decision, NewTicket, Retention, Retried, RetryPolicy, Ticket, TicketClaim,
+    TicketFilter, TicketKind, TicketState,
 };
 use tokio::task::JoinSet;
 
@@ -58,6 +58,11 @@ async fn a_ticket_goes_through_its_life(home: Home) {
     assert_eq!(store.release_ticket(&made, fence + 1).await, Ok(false));
     assert_eq!(store.release_ticket(&made, fence).await, Ok(true));
     assert_eq!(store.release_ticket(&made, fence).await, Ok(false));
+    let released = store.decide(&made, Some(fence), "ann", close(), NOW).await;
+    assert_eq!(
+        released,
+        Ok(Decided::Conflict("your claim has ended".to_owned()))
+    );
     let ended = store
         .decide(&made, None, "ben", close(), NOW)
         .await
@@ -207,7 +212,20 @@ async fn a_claim_keeps_others_out(home: Home) {
         refused,
         Decided::Conflict("your claim has ended".to_owned())
     );
-    // Past its end a claim is nobody's, until somebody else takes it.
+    // Past its end a claim is nobody's: not of who had it, whether it was cleared away or not.
+    let late = async || {
+        let late = store.decide(&made, Some(fence), "ann", close(), later(1000));
+        late.await.unwrap()
+    };
+    let ended = Decided::Conflict("your claim has ended".to_owned());
+    assert_eq!(late().await, ended);
+    let forget_nothing = Retention::default();
+    assert_eq!(
+        store.expire(later(1000), &forget_nothing, 10).await,
+        Ok(1),
+        "the claim"
+    );
+    assert_eq!(late().await, ended);
     let TicketClaim::Claimed { fence: next } = store
         .claim_ticket(&made, "ben", None, later(2000), later(1000))
         .await
@@ -362,7 +380,7 @@ async fn due_tickets_are_retried_by_one(home: Home) {
         .iter()
         .find(|ticket| ticket.key == Some(key("a")))
         .unwrap();
-    let found = one.reopen_key(&key("a"), &id(), NOW).await.unwrap();
+    let found = one.reopen_key(&key("a"), &id(), None, NOW).await.unwrap();
     assert!(matches!(found, Claimed::Ticketed { .. }));
     // By whoever took it: one answers, one fails.
     let by = async |ticket: &Ticket, outcome: Retried| {
@@ -443,7 +461,7 @@ async fn what_the_dead_were_retrying_comes_back(home: Home) {
     fresh(
         &process
             .store
-            .reopen_key(&key("b"), &id(), NOW)
+            .reopen_key(&key("b"), &id(), None, NOW)
             .await
             .unwrap(),
     );
@@ -489,7 +507,7 @@ async fn a_round_that_died_is_answered_by_hand(home: Home) {
     fresh(
         &process
             .store
-            .reopen_key(&key("k"), &id(), NOW)
+            .reopen_key(&key("k"), &id(), None, NOW)
             .await
             .unwrap(),
     );
