@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::admit::Call;
 use crate::drive::Drive;
 use crate::emit::{Reply, respond};
+use crate::signs;
 use crate::worker::Worker;
 
 pub(crate) use later::{fetch, recall, resume};
@@ -39,7 +40,10 @@ pub(crate) async fn answer(worker: &Rc<Worker>, mut call: Call) -> Result<Respon
     let key = match key_of(&call)? {
         Some(key) => key,
         None if later => idempotency::own_key(&call.id),
-        None => return Ok(respond(Drive::new(worker.clone(), call)).await),
+        None => {
+            signs::note(&worker.shared, &call);
+            return Ok(respond(Drive::new(worker.clone(), call)).await);
+        }
     };
     call.kept_elsewhere = true;
     // Nothing is sent that could not be kept.
@@ -55,7 +59,10 @@ pub(crate) async fn answer(worker: &Rc<Worker>, mut call: Call) -> Result<Respon
         .registry
         .enter(&asked, call.wishes.dialect, &call.id);
     let (recording, joined) = match entered {
-        Entered::Joined(recording) => (recording, true),
+        Entered::Joined(recording) => {
+            signs::note(&worker.shared, &call);
+            (recording, true)
+        }
         Entered::First(recording) => {
             pursue::spawn(worker, call, asked.clone(), recording.clone(), later);
             (recording, false)

@@ -13,20 +13,23 @@ use crate::rig::{Answer, Running, chat, messages, raw, send, two_vendors, until,
 const LEASE: Duration = Duration::from_mins(1);
 
 /// A gateway with a SQLite store in a directory of its own.
-struct Kept {
-    gateway: Running,
-    store: Store,
+pub(crate) struct Kept {
+    pub(crate) gateway: Running,
+    pub(crate) store: Store,
+    /// What is written behind.
+    pub(crate) books: tokio::task::JoinHandle<()>,
     _directory: tempfile::TempDir,
 }
 
-async fn kept(config: &str) -> Kept {
+pub(crate) async fn kept(config: &str) -> Kept {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("holdfast.db")).await;
     let gateway = Running::start(config);
     let books = gateway.handle.mount_store(store.clone(), LEASE);
-    tokio::spawn(books);
+    let books = tokio::spawn(books);
     Kept {
         gateway,
+        books,
         store,
         _directory: directory,
     }

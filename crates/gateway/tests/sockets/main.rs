@@ -19,3 +19,4 @@ mod meta;
 mod multiplexed;
 mod reload;
 mod rig;
+mod signs;

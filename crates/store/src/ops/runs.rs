@@ -14,6 +14,9 @@ use crate::model::run::{NewRun, Run, RunFilter, RunState};
 use crate::model::ticket::{NewTicket, Ticket};
 use crate::store::list_limit;
 
+/// A sign of life is recent for so long, in milliseconds.
+const RECENT: i64 = 1000;
+
 macro_rules! columns {
     () => {
         "scope, id, state, declared, expect, deadline, heartbeat, labels, seen, created, ended, ticket"
@@ -44,6 +47,30 @@ pub(crate) async fn touch(tx: &mut Tx, call: &(String, String, Wall)) -> Result<
         tx.event(event("run.resumed", &run, *now));
     }
     Ok(())
+}
+
+/// Signs of life of several runs.
+pub(crate) async fn touch_all(tx: &mut Tx, calls: &Vec<(String, String, Wall)>) -> Result<()> {
+    for call in calls {
+        touch(tx, call).await?;
+    }
+    Ok(())
+}
+
+/// A sign of life that comes along with something else: nothing is written where the last one is
+/// recent. Looked at first, because a write that changes nothing would still hold the row, and with it
+/// every other call of the run.
+pub(crate) async fn alive(tx: &mut Tx, scope: &str, id: &str, now: Wall) -> Result<()> {
+    let row = tx
+        .row(
+            "SELECT seen FROM runs WHERE scope = $1 AND id = $2 AND state <> 'orphaned' AND seen > $3 AND (heartbeat IS NULL OR seen + heartbeat / 2 > $4)",
+            args![scope, id, Wall(now.0.saturating_sub(RECENT)), now],
+        )
+        .await?;
+    if row.is_some() {
+        return Ok(());
+    }
+    touch(tx, &(scope.to_owned(), id.to_owned(), now)).await
 }
 
 /// The run itself has ended its ticket.

@@ -60,6 +60,11 @@ async fn a_run_is_made_by_its_first_use(home: Home) {
     assert_eq!(
         store.end_run("ann", "r", RunState::Orphaned, NOW).await,
         Ok(false)
+    let signs = [("q", 1), ("r", 11)];
+    let signs = signs.map(|(id, at)| ("ann".to_owned(), id.to_owned(), later(at)));
+    store.touch_runs(signs.to_vec()).await.unwrap();
+    assert_eq!(found(&store, "q").await.seen, later(1));
+    assert_eq!(found(&store, "r").await.seen, later(11));
     );
     assert_eq!(
         store.end_run("ann", "r", RunState::Done, later(20)).await,
