@@ -10,7 +10,7 @@ use holdfast_core::run::moment::{moment, span};
 use holdfast_core::run::{self, Life, Orphan};
 use holdfast_core::time::Wall;
 use holdfast_store::{
-    Decided, Decision, Error, NewTicket, RetryPolicy, Run, Step, StepState, TicketKind,
+    Decided, Error, NewTicket, RetryPolicy, Run, Step, StepState, TicketKind,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -21,8 +21,6 @@ use crate::shared::Shared;
 const PAGE: usize = 100;
 /// Rows of each kind that are forgotten in one transaction.
 const FORGET: usize = 500;
-/// Who has decided what nobody decided in time.
-const TIMEOUT: &str = "timeout";
 
 /// What one look has come to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -100,19 +98,7 @@ pub(crate) async fn check(shared: &Shared) -> Result<Checked, Error> {
         let found = due.len();
         let before = checked.approvals;
         for approval in due {
-            let decision = match approval.default {
-                Some(choice) => Decision::Choose {
-                    choice,
-                    note: String::new(),
-                },
-                None => Decision::Close {
-                    note: "nobody decided in time".to_owned(),
-                },
-            };
-            let decided = shared
-                .store
-                .decide(&approval.ticket, None, TIMEOUT, decision, shared.now())
-                .await?;
+            let decided = shared.store.time_out(&approval, shared.now()).await?;
             checked.approvals += usize::from(matches!(decided, Decided::Done(_)));
         }
         if found < PAGE || checked.approvals == before {
