@@ -30,7 +30,7 @@ pub use model::key::{
 pub use model::ledger::{BookedExchange, Counts, Event, ExchangeFilter, Retention, Status};
 pub use model::run::{Begun, NewRun, Run, RunFilter, RunState, Step, StepState};
 pub use model::ticket::{
-    Decided, Decision, NewTicket, Retried, RetryPolicy, Ticket, TicketClaim, TicketFilter,
+    Decided, Decision, NEVER, NewTicket, Retried, RetryPolicy, Ticket, TicketClaim, TicketFilter,
     TicketKind, TicketState,
 };
 pub use options::{Options, Place};
