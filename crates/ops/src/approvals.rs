@@ -143,7 +143,7 @@ fn read(shared: &Shared, request: &Request) -> Result<NewApproval, Fault> {
         run,
         step,
         // The ticket outlives the deadline, which is what decides.
-        expires: until.unwrap_or(now) + terms.ticket_expiry,
+        expires: until.unwrap_or(now) + terms.approval_expiry,
         now,
     })
 }
