@@ -17,6 +17,9 @@ use crate::store::list_limit;
 /// A sign of life is recent for so long, in milliseconds.
 const RECENT: i64 = 1000;
 
+/// A run that is told to go on has at least so long for it, in milliseconds.
+const SHORTEST_RESUMED: i64 = 60_000;
+
 macro_rules! columns {
     () => {
         "scope, id, state, declared, expect, deadline, heartbeat, labels, seen, created, ended, ticket"
@@ -38,14 +41,20 @@ pub(crate) async fn touch(tx: &mut Tx, call: &(String, String, Wall)) -> Result<
     let Some(row) = row else { return Ok(()) };
     let run = read(row)?;
     if run.state == RunState::Orphaned && run.deadline.is_none_or(|deadline| deadline > *now) {
-        tx.execute(
-            "UPDATE runs SET state = 'open', ticket = NULL WHERE scope = $1 AND id = $2",
-            args![scope, id],
-        )
-        .await?;
-        ticket_over(tx, &run, "resume", *now).await?;
-        tx.event(event("run.resumed", &run, *now));
+        reopen(tx, &run, *now).await?;
     }
+    Ok(())
+}
+
+/// An orphan is none any more, by itself.
+async fn reopen(tx: &mut Tx, run: &Run, now: Wall) -> Result<()> {
+    tx.execute(
+        "UPDATE runs SET state = 'open', ticket = NULL WHERE scope = $1 AND id = $2",
+        args![&run.scope, &run.id],
+    )
+    .await?;
+    ticket_over(tx, run, "resume", now).await?;
+    tx.event(event("run.resumed", run, now));
     Ok(())
 }
 
@@ -117,10 +126,20 @@ pub(crate) async fn declare(tx: &mut Tx, new: &NewRun) -> Result<Run> {
             ],
         )
         .await?;
-    match row {
-        Some(row) => read(row),
-        None => Err(Error::Internal("a declared run is not there".to_owned())),
+    let Some(row) = row else {
+        return Err(Error::Internal("a declared run is not there".to_owned()));
+    };
+    let run = read(row)?;
+    if run.state != RunState::Orphaned {
+        return Ok(run);
     }
+    // New terms are for a run that is watched: the old ones made their orphan.
+    reopen(tx, &run, new.now).await?;
+    Ok(Run {
+        state: RunState::Open,
+        ticket: None,
+        ..run
+    })
 }
 
 pub(crate) async fn get(tx: &mut Tx, id: &(String, String)) -> Result<Option<Run>> {
@@ -256,7 +275,8 @@ impl Fate {
     }
 }
 
-/// `false` = it is not an orphan any more. A run that goes on has no deadline that has passed.
+/// `false` = it is not an orphan any more. A run that goes on is watched as before: a deadline that
+/// has passed begins anew, as long as it was at first.
 pub(crate) async fn orphan_decided(
     tx: &mut Tx,
     ticket: &Ticket,
@@ -271,10 +291,17 @@ pub(crate) async fn orphan_decided(
     let row = tx
         .row(
             concat!(
-                "UPDATE runs SET state = $3, ended = $4, seen = $5, deadline = CASE WHEN deadline <= $5 THEN NULL ELSE deadline END, ticket = NULL WHERE scope = $1 AND id = $2 AND state = 'orphaned' RETURNING ",
+                "UPDATE runs SET state = $3, ended = $4, seen = $5, deadline = CASE WHEN deadline > $5 OR deadline IS NULL THEN deadline WHEN deadline - created > $6 THEN $5 + (deadline - created) ELSE $5 + $6 END, ticket = NULL WHERE scope = $1 AND id = $2 AND state = 'orphaned' RETURNING ",
                 columns!()
             ),
-            args![&ticket.scope, &ticket.run, state, end, now],
+            args![
+                &ticket.scope,
+                &ticket.run,
+                state,
+                end,
+                now,
+                SHORTEST_RESUMED
+            ],
         )
         .await?;
     let Some(row) = row else { return Ok(false) };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_store::{
-    Begun, Decided, Decision, NewRun, Run, RunFilter, RunState, StepState, Store, TicketKind,
-    TicketState,
+    Begun, Decided, Decision, NewRun, Run, RunFilter, RunState, StepState,
+    Store, TicketKind, TicketState,
 };
 use tokio::task::JoinSet;
 
@@ -19,6 +19,8 @@ both!(
     a_quiet_run_is_an_orphan,
     an_orphan_that_speaks_is_none,
     a_person_decides_about_an_orphan,
+    a_resumed_run_is_watched_as_before,
+    an_orphan_that_is_declared_anew_is_watched,
     runs_are_listed_newest_first,
 );
 
@@ -57,14 +59,14 @@ async fn a_run_is_made_by_its_first_use(home: Home) {
         (2, Some(Duration::from_mins(1)))
     );
     assert_eq!(store.run("ben", "r").await, Ok(None));
-    assert_eq!(
-        store.end_run("ann", "r", RunState::Orphaned, NOW).await,
-        Ok(false)
     let signs = [("q", 1), ("r", 11)];
     let signs = signs.map(|(id, at)| ("ann".to_owned(), id.to_owned(), later(at)));
     store.touch_runs(signs.to_vec()).await.unwrap();
     assert_eq!(found(&store, "q").await.seen, later(1));
     assert_eq!(found(&store, "r").await.seen, later(11));
+    assert_eq!(
+        store.end_run("ann", "r", RunState::Orphaned, NOW).await,
+        Ok(false)
     );
     assert_eq!(
         store.end_run("ann", "r", RunState::Done, later(20)).await,
@@ -300,4 +302,68 @@ async fn runs_are_listed_newest_first(home: Home) {
         ..RunFilter::default()
     };
     assert_eq!(store.runs(&of_ben).await.unwrap().len(), 5);
+}
+
+fn choose(choice: &str) -> Decision {
+    Decision::Choose {
+        choice: choice.to_owned(),
+        note: String::new(),
+    }
+}
+
+async fn a_resumed_run_is_watched_as_before(home: Home) {
+    let store = home.open().await;
+    let minute = 60_000;
+    // An hour for the one; the other's deadline was over before it began.
+    for (id, deadline, resumed) in [
+        ("long", HOUR, 2 * HOUR + 5),
+        ("late", -1, HOUR + 5 + minute),
+    ] {
+        let new = NewRun {
+            deadline: Some(later(deadline)),
+            heartbeat: None,
+            ..declared(id)
+        };
+        store.declare_run(new).await.unwrap();
+        let made = orphan(&store, id, later(HOUR)).await;
+        let decided = store
+            .decide(&made, None, "ann", choose("resume"), later(HOUR + 5))
+            .await;
+        assert!(matches!(decided, Ok(Decided::Done(_))));
+        assert_eq!(found(&store, id).await.deadline, Some(later(resumed)));
+        let quiet = store.quiet_runs(later(resumed), 10).await.unwrap();
+        assert!(quiet.iter().any(|run| run.id == id), "{id}: {quiet:?}");
+        orphan(&store, id, later(resumed)).await;
+    }
+}
+
+async fn an_orphan_that_is_declared_anew_is_watched(home: Home) {
+    let store = home.open().await;
+    for (id, is_closed) in [("closed", true), ("open", false)] {
+        store.declare_run(declared(id)).await.unwrap();
+        let made = orphan(&store, id, later(HOUR)).await;
+        if is_closed {
+            let close = Decision::Close {
+                note: String::new(),
+            };
+            let closed = store.decide(&made, None, "ann", close, later(HOUR)).await;
+            assert!(matches!(closed, Ok(Decided::Done(_))));
+            assert_eq!(found(&store, id).await.state, RunState::Orphaned);
+        }
+        let anew = NewRun {
+            deadline: Some(later(3 * HOUR)),
+            heartbeat: None,
+            now: later(2 * HOUR),
+            ..declared(id)
+        };
+        let run = store.declare_run(anew).await.unwrap();
+        assert_eq!((run.state, &run.ticket), (RunState::Open, &None));
+        assert_eq!(found(&store, id).await, run);
+        let kept = store.ticket(&made).await.unwrap().unwrap();
+        assert_eq!(kept.state, TicketState::Resolved);
+        // It dies before its first step.
+        let quiet = store.quiet_runs(later(3 * HOUR), 10).await.unwrap();
+        assert_eq!(quiet, [run]);
+        assert_ne!(orphan(&store, id, later(3 * HOUR)).await, made);
+    }
 }
