@@ -152,7 +152,9 @@ CREATE TABLE steps (
   created BIGINT NOT NULL,
   updated BIGINT NOT NULL,
   result BLOB,
+  begun BIGINT NOT NULL,
   PRIMARY KEY (scope, run, step)
+  failures TEXT NOT NULL,
 );
 
 CREATE TABLE approvals (

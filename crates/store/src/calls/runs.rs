@@ -136,7 +136,8 @@ impl Store {
             .await
     }
 
-    /// A run's steps in the order they were first begun, without results. At most 10,000.
+    /// A run's steps in the order they were first begun, without results. At most
+    /// [`crate::MAX_STEPS`].
     pub async fn steps(&self, scope: &str, run: &str) -> Result<Vec<Step>> {
         self.read((scope.to_owned(), run.to_owned()), |tx, run| {
             Box::pin(steps::list(tx, run))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_store::{
-    Begun, Decided, Decision, NewRun, Run, RunFilter, RunState, StepState,
+    Begun, Decided, Decision, Failure, MAX_FAILURES, NewRun, Run, RunFilter, RunState, StepState,
     Store, TicketKind, TicketState,
 };
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ both!(
     a_person_decides_about_an_orphan,
     a_resumed_run_is_watched_as_before,
     an_orphan_that_is_declared_anew_is_watched,
+    attempts_that_came_to_nothing_are_remembered,
     runs_are_listed_newest_first,
 );
 
@@ -366,4 +367,56 @@ async fn an_orphan_that_is_declared_anew_is_watched(home: Home) {
         assert_eq!(quiet, [run]);
         assert_ne!(orphan(&store, id, later(3 * HOUR)).await, made);
     }
+}
+
+async fn attempts_that_came_to_nothing_are_remembered(home: Home) {
+    let store = home.open().await;
+    let long = "é".repeat(300);
+    for attempt in 0..i64::try_from(MAX_FAILURES).unwrap() + 3 {
+        let (begun, at) = (later(attempt * 100), later(attempt * 100 + 50));
+        let fresh = store.begin_step("ann", "r", "s", at, begun).await;
+        assert_eq!(fresh, Ok(Begun::Begun { fence: attempt + 1 }));
+        // Every other one is only silent.
+        if attempt % 2 == 0 {
+            let failed = store
+                .fail_step("ann", "r", "s", attempt + 1, &long, at)
+                .await;
+            assert_eq!(failed, Ok(true));
+        }
+    }
+    let step = store.step("ann", "r", "s").await.unwrap().unwrap();
+    assert_eq!(step.failures.len(), MAX_FAILURES);
+    let last = step.failures.last().unwrap();
+    let count = i64::try_from(MAX_FAILURES).unwrap() + 3;
+    let expected = Failure {
+        attempt: count,
+        begun: later((count - 1) * 100),
+        at: later((count - 1) * 100 + 50),
+        lapsed: false,
+        error: "é".repeat(200),
+    };
+    assert_eq!(last, &expected);
+    let silent = &step.failures[step.failures.len() - 2];
+    assert_eq!(
+        (silent.attempt, silent.lapsed, silent.error.as_str()),
+        (count - 1, true, "")
+    );
+    assert_eq!(silent.at, later((count - 2) * 100 + 50));
+    assert_eq!(step.error.as_deref(), Some(long.as_str()));
+    assert_eq!(
+        store.steps("ann", "r").await.unwrap()[0].failures,
+        step.failures
+    );
+    let done = store.begin_step("ann", "r", "s", later(HOUR), NOW).await;
+    assert_eq!(done, Ok(Begun::Begun { fence: count + 1 }));
+    let done = store
+        .complete_step("ann", "r", "s", count + 1, Vec::new(), NOW)
+        .await;
+    assert_eq!(done, Ok(true));
+    let step = store.step("ann", "r", "s").await.unwrap().unwrap();
+    assert_eq!(
+        step.failures.last(),
+        Some(&expected),
+        "a result forgets none"
+    );
 }
