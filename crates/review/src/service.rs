@@ -9,7 +9,7 @@ use holdfast_core::run::moment::parse_span;
 use holdfast_core::time::Wall;
 use holdfast_store::{Ticket, TicketClaim, TicketFilter, TicketKind, TicketState};
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::body::{self, signature};
 use crate::{LONGEST_CLAIM, Review, shown};
@@ -113,6 +113,17 @@ impl Review {
                 break last;
             }
             if is_last {
+    /// A ticket with its content; what an approval was asked with lies there.
+    async fn whole(&self, ticket: &Ticket) -> Result<Map<String, Value>, Fault> {
+        let mut shown = shown::with_content(ticket, self.now());
+        if ticket.kind == TicketKind::Approval
+            && let Some(approval) = self.inner.store.approval(&ticket.subject).await?
+        {
+            shown.insert("content".to_owned(), approval.context);
+        }
+        Ok(shown)
+    }
+
                 break None;
             }
             if read >= MOST_READ {
@@ -129,7 +140,7 @@ impl Review {
         let ticket = self.find(&request.caller, id).await?;
         let shown = match request.param("content").as_deref() {
             Some("false") => shown::ticket(&ticket, self.now()),
-            None | Some("true") => shown::with_content(&ticket, self.now()),
+            None | Some("true") => self.whole(&ticket).await?,
             Some(_) => return Err(invalid("`content` is `true` or `false`".to_owned())),
         };
         json(StatusCode::OK, &shown)

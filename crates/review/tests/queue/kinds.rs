@@ -360,6 +360,17 @@ async fn a_choice_after_the_deadline_is_refused() {
     assert_eq!(approval.state, ApprovalState::Open);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_is_shown_with_what_it_was_asked_with() {
+    let stage = Stage::new().await;
+    let ann = caller("ann");
+    let ticket = question(&stage, "a1", None, None).await;
+    let (_, shown) = stage.get(&ann, &format!("/v1/tickets/{ticket}")).await;
+    assert_eq!(shown["content"], json!({"draft": "Dear Bob"}));
+    let path = format!("/v1/tickets/{ticket}?content=false");
+    assert_eq!(stage.get(&ann, &path).await.1.get("content"), None);
+}
+
 async fn orphan(stage: &Stage, id: &str) -> String {
     let now = stage.wall();
     let run = NewRun {
