@@ -115,6 +115,7 @@ pub struct TicketFilter {
     pub kind: Option<TicketKind>,
     pub state: Option<TicketState>,
     pub run: Option<String>,
+    pub route: Option<String>,
     /// Only older ones than this id.
     pub after: Option<String>,
     /// At most this many; 0 and all above [`crate::MAX_LIST`] mean that.

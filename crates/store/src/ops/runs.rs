@@ -210,13 +210,18 @@ fn ended(run: &Run, at: Wall) -> NewEvent {
 
 // === Orphans ===
 
-/// Two searches, because a condition with `OR` reads every open run.
+/// Two searches, because a condition with `OR` reads every open run; each with its own limit, because a
+/// union reads all of both.
 const QUIET: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM runs WHERE state = 'open' AND deadline <= $1 UNION SELECT ",
+    " FROM (SELECT ",
     columns!(),
-    " FROM runs WHERE state = 'open' AND heartbeat IS NOT NULL AND seen <= $1 AND seen + heartbeat <= $1 LIMIT $2"
+    " FROM runs WHERE state = 'open' AND deadline <= $1 ORDER BY deadline LIMIT $2) AS late UNION SELECT ",
+    columns!(),
+    " FROM (SELECT ",
+    columns!(),
+    " FROM runs WHERE state = 'open' AND heartbeat IS NOT NULL AND seen + heartbeat <= $1 ORDER BY seen + heartbeat LIMIT $2) AS silent LIMIT $2"
 );
 
 pub(crate) async fn quiet(tx: &mut Tx, call: &(Wall, usize)) -> Result<Vec<Run>> {
