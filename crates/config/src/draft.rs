@@ -402,7 +402,7 @@ shape! {
         in_flight: Count = "4096",
         /// How many exchanges the ledger in memory remembers.
         ledger_records: Count = "10000",
-        /// Finished exchanges that wait to be stored. Beyond: not stored, and counted.
+        /// Finished exchanges that wait to be stored, and as many runs whose sign of life does. Beyond: not stored, and counted.
         queued_writes: Count = "10000",
         /// The longest that a caller may wait for something to happen (`?wait=`).
         wait: Time = "1m",

@@ -210,7 +210,6 @@ impl Effects {
             target,
             happened,
             error: &error,
-            expires: now + self.limits.ticket_expiry,
             now,
         });
         EffectEnd::Doubt(ticket, error)

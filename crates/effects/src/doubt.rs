@@ -4,7 +4,7 @@ use holdfast_core::effect::Happened;
 use holdfast_core::idempotency::shown_key;
 use holdfast_core::run::moment::moment;
 use holdfast_core::time::Wall;
-use holdfast_store::{Effect, NewTicket, RetryPolicy, TicketKind};
+use holdfast_store::{Effect, NEVER, NewTicket, RetryPolicy, TicketKind};
 use serde_json::json;
 
 use crate::outgoing::{Outgoing, target_key};
@@ -17,7 +17,6 @@ pub(crate) struct Doubt<'a> {
     pub target: Option<&'a Target>,
     pub happened: Happened,
     pub error: &'a str,
-    pub expires: Wall,
     pub now: Wall,
 }
 
@@ -68,7 +67,8 @@ pub(crate) fn ticket(doubt: &Doubt<'_>) -> NewTicket {
         content: Some(effect.payload.clone()),
         policy: RetryPolicy::Never,
         not_before: doubt.now,
-        expires: doubt.expires,
+        // Nothing else ends the doubt.
+        expires: NEVER,
         now: doubt.now,
     }
 }

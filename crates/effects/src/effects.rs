@@ -23,8 +23,6 @@ pub struct Limits {
     pub parallel: usize,
     /// How long an effect and its key are remembered.
     pub expiry: Duration,
-    /// How long a ticket of an effect stays open.
-    pub ticket_expiry: Duration,
     /// The longest that a caller waits for a result in one request.
     pub wait: Duration,
     /// Between two looks for what other processes recorded or left behind.
@@ -37,7 +35,6 @@ impl Default for Limits {
         Self {
             parallel: 64,
             expiry: days(90),
-            ticket_expiry: days(90),
             wait: Duration::from_mins(1),
             poll: Duration::from_secs(2),
         }

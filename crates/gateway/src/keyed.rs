@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use crate::admit::Call;
 use crate::drive::Drive;
 use crate::emit::{Reply, respond};
+use crate::signs;
 use crate::worker::Worker;
 
 pub(crate) use kept::recall;
@@ -41,7 +42,10 @@ pub(crate) async fn answer(worker: &Rc<Worker>, mut call: Call) -> Result<Respon
     let key = match key_of(&call)? {
         Some(key) => key,
         None if later => idempotency::own_key(&call.id),
-        None => return Ok(respond(Drive::new(worker.clone(), call)).await),
+        None => {
+            signs::note(&worker.shared, &call);
+            return Ok(respond(Drive::new(worker.clone(), call)).await);
+        }
     };
     call.kept_elsewhere = true;
     // Nothing is sent that could not be kept.
@@ -57,7 +61,10 @@ pub(crate) async fn answer(worker: &Rc<Worker>, mut call: Call) -> Result<Respon
         .registry
         .enter(&asked, call.wishes.dialect, &call.id);
     let (recording, call) = match entered {
-        Entered::Joined(recording) => (recording, Some(call)),
+        Entered::Joined(recording) => {
+            signs::note(&worker.shared, &call);
+            (recording, Some(call))
+        }
         Entered::First(recording) => {
             pursue::spawn(worker, call, asked.clone(), recording.clone(), later);
             (recording, None)

@@ -28,6 +28,7 @@ mod redact;
 mod serve;
 mod services;
 mod settle;
+mod signs;
 mod snapshot;
 mod worker;
 

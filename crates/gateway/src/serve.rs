@@ -26,6 +26,7 @@ use crate::keyed::Registry;
 use crate::ledger::Ledger;
 use crate::listen;
 use crate::services::Services;
+use crate::signs::{self, Signs};
 use crate::snapshot::{self, Snapshot};
 use crate::worker::{Shared, Worker};
 
@@ -104,6 +105,7 @@ impl Gateway {
             registry: Registry::default(),
             services: ArcSwapOption::empty(),
             books: Books::default(),
+            signs: Signs::default(),
         });
         let (stop, stopped) = watch::channel(false);
         let (jobs, inboxes): (Vec<_>, Vec<_>) =
@@ -150,6 +152,7 @@ impl Gateway {
         std::thread::spawn(move || {
             let all = workers.into_iter().all(|worker| worker.join().is_ok());
             books.books.close();
+            books.signs.close();
             // Nobody waits any longer once the limit has passed.
             let _ = done.send(all);
         });
@@ -197,8 +200,8 @@ impl Handle {
         self.shared.in_flight.load(Ordering::Relaxed)
     }
 
-    /// From now on what has to be kept is kept in `store`. Finished exchanges are written into it by
-    /// the returned task, which ends once the gateway has drained and everything is written; calls that
+    /// From now on what has to be kept is kept in `store`. Finished exchanges and the signs of life of
+    /// runs are written into it by the returned task, which ends once the gateway has drained and everything is written; calls that
     /// dead processes had accepted are taken over every `lease`.
     pub fn mount_store(
         &self,
@@ -207,11 +210,18 @@ impl Handle {
     ) -> impl Future<Output = ()> + Send + use<> {
         let limits = &self.shared.snapshot.load().config.limits;
         let queue = self.shared.books.open(limits.queued_writes);
+        self.shared.signs.open(limits.queued_writes);
         self.shared.durable.mount(store);
         let (handle, shared) = (self.clone(), self.shared.clone());
         async move {
+            let written = async {
+                tokio::join!(
+                    books::write(shared.clone(), queue),
+                    signs::write(shared.clone())
+                )
+            };
             tokio::select! {
-                () = books::write(shared.clone(), queue) => {}
+                ((), ()) = written => {}
                 () = handle.adopt(lease) => {}
             }
         }

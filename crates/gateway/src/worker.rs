@@ -19,6 +19,7 @@ use crate::health::Healths;
 use crate::keyed::Registry;
 use crate::ledger::Ledger;
 use crate::services::Services;
+use crate::signs::Signs;
 use crate::snapshot::Snapshot;
 
 /// What all workers share.
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) services: ArcSwapOption<Services>,
     /// Finished exchanges on their way to the store.
     pub(crate) books: Books,
+    /// Runs that live, on their way to the store.
+    pub(crate) signs: Signs,
 }
 
 impl Shared {

@@ -126,6 +126,7 @@ fn ops_terms(config: &Config) -> holdfast_ops::Terms {
         wait: config.limits.wait,
         heartbeat: config.runs.heartbeat,
         check_every: config.runs.check_every,
+        approval_expiry: config.review.approval_expiry,
         retention: retention(config),
         ..holdfast_ops::Terms::default()
     }

@@ -5,7 +5,7 @@
 
 use holdfast_api::{Answer, Request, json, not_found};
 use holdfast_core::fault::{Code, Fault};
-use holdfast_core::idempotency::shown_key;
+use holdfast_core::idempotency::{derived_key, shown_key};
 use holdfast_core::run::moment::{moment, parse_deadline};
 use holdfast_core::time::Wall;
 use holdfast_store::{
@@ -101,6 +101,9 @@ fn read(shared: &Shared, request: &Request) -> Result<NewApproval, Fault> {
     let now = shared.now();
     let (run, step) = input::place(request)?;
     let key = input::key(request, body.key.as_deref())?;
+    // One question for each run and step, where nobody says more.
+    let derived = || Some(derived_key(run.as_deref()?, step.as_deref()?));
+    let key = key.or_else(derived);
     let question = input::text("question", body.question.trim().to_owned(), LONGEST_TEXT)?;
     if question.is_empty() {
         return Err(invalid("`question` is empty"));
@@ -143,7 +146,7 @@ fn read(shared: &Shared, request: &Request) -> Result<NewApproval, Fault> {
         run,
         step,
         // The ticket outlives the deadline, which is what decides.
-        expires: until.unwrap_or(now) + terms.ticket_expiry,
+        expires: until.unwrap_or(now) + terms.approval_expiry,
         now,
     })
 }

@@ -17,8 +17,8 @@ pub struct Terms {
     pub heartbeat: Option<Duration>,
     /// Between two looks for quiet runs and for approvals whose deadline has passed.
     pub check_every: Duration,
-    /// How long tickets of orphans and of approvals without a deadline lie in the queue.
-    pub ticket_expiry: Duration,
+    /// How long an approval without a deadline lies in the queue.
+    pub approval_expiry: Duration,
     pub retention: Retention,
     /// Between two looks for what may be forgotten.
     pub expire_every: Duration,
@@ -38,7 +38,7 @@ impl Default for Terms {
             result_bytes: 1 << 20,
             heartbeat: None,
             check_every: Duration::from_secs(1),
-            ticket_expiry: Duration::from_hours(7 * 24),
+            approval_expiry: Duration::from_hours(7 * 24),
             retention: Retention::default(),
             expire_every: Duration::from_mins(1),
             streams: 256,

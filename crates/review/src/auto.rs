@@ -10,7 +10,7 @@ use std::time::Duration;
 use holdfast_core::fault::Fault;
 use holdfast_core::idempotency::{Afterwards, afterwards};
 use holdfast_core::review::retries::{Pace, Retries};
-use holdfast_store::{Approval, Decided, Decision, Error, KeptRequest, Retention, Retried, Ticket};
+use holdfast_store::{Error, KeptRequest, Retention, Retried, Ticket};
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 
@@ -28,8 +28,6 @@ const ROUTES: usize = 1000;
 /// How often what is over is cleared away, and how many rows of each kind at once.
 const CLEAR: Duration = Duration::from_mins(1);
 const CLEARED: usize = 1000;
-/// Who decides when nobody did.
-const TIMEOUT: &str = "timeout";
 
 /// Something under way came to its end.
 enum Ended {
@@ -111,29 +109,14 @@ impl Review {
         match store.due_approvals(self.now(), BATCH).await {
             Ok(late) => {
                 for approval in late {
-                    let ticket = approval.ticket.clone();
-                    if let Err(error) = self.decide_late(approval).await {
+                    let ticket = &approval.ticket;
+                    // Where it is decided meanwhile, somebody or another process was here.
+                    if let Err(error) = store.time_out(&approval, self.now()).await {
                         tracing::warn!(%error, ticket, "a late approval can't be decided");
-                        return;
                     }
                 }
             }
             Err(error) => tracing::debug!(%error, "late approvals can't be looked for"),
-        }
-    }
-
-    async fn decide_late(&self, approval: Approval) -> Result<(), Error> {
-        let note = "nobody chose before the deadline".to_owned();
-        let decision = match approval.default {
-            Some(choice) => Decision::Choose { choice, note },
-            None => Decision::Close { note },
-        };
-        let store = &self.inner.store;
-        let now = self.now();
-        let decided = store.decide(&approval.ticket, None, TIMEOUT, decision, now);
-        match decided.await? {
-            // Somebody chose at the last moment, or another process was here.
-            Decided::Done(_) | Decided::Conflict(_) | Decided::Missing => Ok(()),
         }
     }
 }

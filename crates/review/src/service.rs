@@ -9,7 +9,7 @@ use holdfast_core::run::moment::parse_span;
 use holdfast_core::time::Wall;
 use holdfast_store::{Ticket, TicketClaim, TicketFilter, TicketKind, TicketState};
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::body::{self, signature};
 use crate::{LONGEST_CLAIM, Review, shown};
@@ -17,8 +17,6 @@ use crate::{LONGEST_CLAIM, Review, shown};
 /// The most tickets of one list, and how many there are where the caller does not say.
 const MOST: usize = 500;
 const USUAL: usize = 50;
-/// How many tickets are read, at most, to find those of one route.
-const MOST_READ: usize = 10_000;
 
 /// Every path, as it stands in the `OpenAPI` document.
 pub(crate) const PATHS: [(Method, &str); 10] = [
@@ -88,38 +86,18 @@ impl Review {
         {
             return json(StatusCode::OK, &json!({"tickets": [], "next": null}));
         }
-        let mut filter = TicketFilter {
+        let filter = TicketFilter {
             scope: scope.or_else(|| request.caller.limit().map(str::to_owned)),
             kind: word(request, "kind", TicketKind::ALL, TicketKind::as_str)?,
             state: word(request, "state", TicketState::ALL, TicketState::as_str)?,
             run: request.param("run"),
+            route: request.param("route"),
             after: request.param("after"),
             limit,
         };
-        let route = request.param("route");
-        let (mut found, mut read) = (Vec::new(), 0);
-        let next = loop {
-            let page = self.inner.store.tickets(&filter).await?;
-            let is_last = page.len() < filter.limit;
-            read += page.len();
-            filter.after = page.last().map(|ticket| ticket.id.clone()).or(filter.after);
-            let wanted = |ticket: &Ticket| route.is_none() || ticket.route == route;
-            let (mut last, room) = (None, limit - found.len());
-            for ticket in page.into_iter().filter(wanted).take(room) {
-                last = Some(ticket.id.clone());
-                found.push(ticket);
-            }
-            if found.len() == limit {
-                break last;
-            }
-            if is_last {
-                break None;
-            }
-            if read >= MOST_READ {
-                break filter.after;
-            }
-            filter.limit = MOST;
-        };
+        let found = self.inner.store.tickets(&filter).await?;
+        let next = found.last().filter(|_| found.len() == limit);
+        let next = next.map(|ticket| ticket.id.clone());
         let now = self.now();
         let tickets: Vec<_> = found.iter().map(|one| shown::ticket(one, now)).collect();
         json(StatusCode::OK, &json!({"tickets": tickets, "next": next}))
@@ -129,10 +107,21 @@ impl Review {
         let ticket = self.find(&request.caller, id).await?;
         let shown = match request.param("content").as_deref() {
             Some("false") => shown::ticket(&ticket, self.now()),
-            None | Some("true") => shown::with_content(&ticket, self.now()),
+            None | Some("true") => self.whole(&ticket).await?,
             Some(_) => return Err(invalid("`content` is `true` or `false`".to_owned())),
         };
         json(StatusCode::OK, &shown)
+    }
+
+    /// A ticket with its content; what an approval was asked with lies there.
+    async fn whole(&self, ticket: &Ticket) -> Result<Map<String, Value>, Fault> {
+        let mut shown = shown::with_content(ticket, self.now());
+        if ticket.kind == TicketKind::Approval
+            && let Some(approval) = self.inner.store.approval(&ticket.subject).await?
+        {
+            shown.insert("content".to_owned(), approval.context);
+        }
+        Ok(shown)
     }
 
     /// Claims, or renews a claim whose fence is said. A renewed claim has a new fence.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use holdfast_core::idempotency::shown_key;
 use holdfast_core::review::{self, About, Claim, Kind, Standing, State};
 use holdfast_core::time::Wall;
-use holdfast_store::{KeptRequest, Ticket, TicketKind, TicketState};
+use holdfast_store::{KeptRequest, NEVER, Ticket, TicketKind, TicketState};
 use serde_json::{Map, Value, json};
 
 /// What limits the decisions about a ticket.
@@ -76,7 +76,7 @@ pub(crate) fn ticket(ticket: &Ticket, now: Wall) -> Map<String, Value> {
         "not_before": ticket.not_before.0,
         "created": ticket.created.0,
         "updated": ticket.updated.0,
-        "expires": ticket.expires.0,
+        "expires": Some(ticket.expires.0).filter(|_| ticket.expires != NEVER),
         "claimed_by": ticket.claimed_by.as_ref().filter(|_| is_held),
         "claim_until": ticket.claim_until.filter(|_| is_held).map(|until| until.0),
         "attempts": ticket.attempts,

@@ -74,6 +74,8 @@ CREATE INDEX tickets_expires ON tickets (state, expires) WHERE state IN ('open',
 CREATE INDEX tickets_over ON tickets (state, updated) WHERE state IN ('resolved', 'expired');
 CREATE INDEX tickets_run ON tickets (run, id) WHERE run IS NOT NULL;
 CREATE INDEX tickets_scope ON tickets (scope, id);
+CREATE INDEX tickets_route ON tickets (route, id) WHERE route IS NOT NULL;
+CREATE INDEX tickets_route_state ON tickets (route, state, id) WHERE route IS NOT NULL;
 CREATE INDEX tickets_kind ON tickets (kind, id);
 CREATE INDEX tickets_state ON tickets (state, id);
 CREATE INDEX tickets_kind_state ON tickets (kind, state, id);
@@ -137,7 +139,7 @@ CREATE INDEX runs_scope ON runs (scope, created, id);
 CREATE INDEX runs_state ON runs (state, created, id);
 CREATE INDEX runs_scope_state ON runs (scope, state, created, id);
 CREATE INDEX runs_deadline ON runs (state, deadline) WHERE state = 'open' AND deadline IS NOT NULL;
-CREATE INDEX runs_silence ON runs (state, seen) WHERE state = 'open' AND heartbeat IS NOT NULL;
+CREATE INDEX runs_silence ON runs (state, (seen + heartbeat)) WHERE state = 'open' AND heartbeat IS NOT NULL;
 CREATE INDEX runs_seen ON runs (seen);
 
 CREATE TABLE steps (
@@ -150,7 +152,9 @@ CREATE TABLE steps (
   attempts BIGINT NOT NULL,
   error TEXT,
   created BIGINT NOT NULL,
+  begun BIGINT NOT NULL,
   updated BIGINT NOT NULL,
+  failures TEXT NOT NULL,
   result BLOB,
   PRIMARY KEY (scope, run, step)
 );

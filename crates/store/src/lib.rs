@@ -28,9 +28,9 @@ pub use model::key::{
     Abandoned, Claimed, KeptRequest, KeyId, KeyRow, KeyState, NewClaim, StoredAnswer,
 };
 pub use model::ledger::{BookedExchange, Counts, Event, ExchangeFilter, Retention, Status};
-pub use model::run::{Begun, NewRun, Run, RunFilter, RunState, Step, StepState};
+pub use model::run::{Begun, Failure, NewRun, Run, RunFilter, RunState, Step, StepState};
 pub use model::ticket::{
-    Decided, Decision, NewTicket, Retried, RetryPolicy, Ticket, TicketClaim, TicketFilter,
+    Decided, Decision, NEVER, NewTicket, Retried, RetryPolicy, Ticket, TicketClaim, TicketFilter,
     TicketKind, TicketState,
 };
 pub use options::{Options, Place};
@@ -39,6 +39,12 @@ pub use store::Store;
 
 /// The most that one list gives.
 pub const MAX_LIST: usize = 1000;
+
+/// The most steps of one run that are listed.
+pub const MAX_STEPS: usize = 10_000;
+
+/// The most attempts of one step that came to nothing and are remembered.
+pub const MAX_FAILURES: usize = 20;
 
 /// The longest name (scope, key, run, step, subject) that is kept, in bytes.
 pub const MAX_NAME_BYTES: usize = 1024;

@@ -196,7 +196,7 @@ impl Store {
     pub(crate) async fn write_quickly<A, T>(
         &self,
         args: A,
-        quick: Quick<A, T>,
+        quick: Option<Quick<A, T>>,
         undo: Option<Undo>,
         run: Run<A, T>,
     ) -> Result<T>
@@ -205,7 +205,7 @@ impl Store {
         T: Send + 'static,
     {
         let undos = &self.inner.undos;
-        let (job, waiting) = quick_call(Shape::One, args, run, Some(quick), undo, undos);
+        let (job, waiting) = quick_call(Shape::One, args, run, quick, undo, undos);
         self.inner.engine.write(job)?;
         waiting.done().await
     }

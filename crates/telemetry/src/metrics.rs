@@ -65,6 +65,7 @@ pub struct Metrics {
     pub first_token: Histogram,
     pub tokens: Family<TokenLabels, Counter>,
     pub ledger_dropped: Counter,
+    pub signs_dropped: Counter,
     pub shed: Counter,
     pub reloads_failed: Counter<u64, AtomicU64>,
     pub keyed: Family<KeyedLabels, Counter>,
@@ -90,6 +91,7 @@ impl Default for Metrics {
             first_token: Histogram::new(seconds()),
             tokens: Family::default(),
             ledger_dropped: Counter::default(),
+            signs_dropped: Counter::default(),
             shed: Counter::default(),
             reloads_failed: Counter::default(),
             keyed: Family::default(),
@@ -137,6 +139,11 @@ impl Metrics {
             "holdfast_ledger_dropped",
             "Ledger records lost to a full queue",
             self.ledger_dropped.clone(),
+        );
+        r.register(
+            "holdfast_signs_dropped",
+            "Signs of life of runs lost to a full queue",
+            self.signs_dropped.clone(),
         );
         r.register(
             "holdfast_shed",

@@ -120,6 +120,7 @@ pub(super) fn review(field: &Field<ReviewDraft>) -> Review {
     let mut review = Review::default();
     if let Some(draft) = field.get() {
         draft.claim.put(&mut review.claim);
+        draft.approval_expiry.put(&mut review.approval_expiry);
         draft.retry_interval.put(&mut review.retry_interval);
         draft.retry_parallel.put(&mut review.retry_parallel);
     }

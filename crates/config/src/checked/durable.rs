@@ -211,6 +211,8 @@ pub struct Webhook {
 pub struct Review {
     /// How long a person has a ticket, where no other time is asked for.
     pub claim: Duration,
+    /// How long an approval without a deadline waits for somebody.
+    pub approval_expiry: Duration,
     /// Between two automatic retries.
     pub retry_interval: Duration,
     pub retry_parallel: usize,
@@ -279,6 +281,7 @@ impl Default for Review {
     fn default() -> Self {
         Self {
             claim: Duration::from_mins(10),
+            approval_expiry: DAY * 7,
             retry_interval: Duration::from_secs(10),
             retry_parallel: 1,
         }

@@ -182,6 +182,9 @@ shape! {
     ReviewDraft as "review" {
         /// How long a person has a ticket, where no other time is asked for.
         claim: Time = "10m",
+        /// How long an approval without a deadline waits for somebody; one with a deadline may be
+        /// looked at for so long after it. Tickets of calls have the `ticket_expiry` of their route.
+        approval_expiry: LongTime = "7d",
         /// Between two automatic retries of a route.
         retry_interval: Time = "10s",
         /// Automatic retries at once.

@@ -16,6 +16,8 @@ const LEASE: Duration = Duration::from_mins(1);
 pub(crate) struct Kept {
     pub(crate) gateway: Running,
     pub(crate) store: Store,
+    /// What is written behind.
+    pub(crate) books: tokio::task::JoinHandle<()>,
     _directory: tempfile::TempDir,
 }
 
@@ -24,9 +26,10 @@ pub(crate) async fn kept(config: &str) -> Kept {
     let store = open(&directory.path().join("holdfast.db")).await;
     let gateway = Running::start(config);
     let books = gateway.handle.mount_store(store.clone(), LEASE);
-    tokio::spawn(books);
+    let books = tokio::spawn(books);
     Kept {
         gateway,
+        books,
         store,
         _directory: directory,
     }

@@ -21,4 +21,5 @@ mod meta;
 mod multiplexed;
 mod reload;
 mod rig;
+mod signs;
 mod strangers;

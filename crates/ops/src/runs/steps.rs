@@ -15,10 +15,12 @@ use holdfast_store::{Begun, Step, StepState};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{json, value::to_raw_value};
+use serde_json::{Value, json, value::to_raw_value};
 
 use crate::input::{self, conflict, invalid};
 use crate::shared::Shared;
+
+use super::timeline::failures;
 
 /// The longest error text of a step, in characters.
 const LONGEST_ERROR: usize = 10_000;
@@ -69,6 +71,7 @@ struct Shown<'a> {
     result: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    failures: Vec<Value>,
     created: i64,
     updated: i64,
 }
@@ -115,6 +118,7 @@ pub(crate) async fn show(shared: &Shared, request: &Request, run: &str, step: &s
         attempts: found.attempts,
         result: result(&found)?,
         error: found.error.as_deref(),
+        failures: failures(&found),
         created: found.created.0,
         updated: found.updated.0,
     };

@@ -8,8 +8,8 @@ use holdfast_core::run::missing;
 use holdfast_core::run::moment::span;
 use holdfast_core::time::Wall;
 use holdfast_store::{
-    Approval, ApprovalState, BookedExchange, Effect, EffectState, Run, Step, StepState, Ticket,
-    TicketState,
+    Approval, ApprovalState, BookedExchange, Effect, EffectState, Failure, MAX_STEPS, Run, Step,
+    StepState, Ticket, TicketState,
 };
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -52,7 +52,7 @@ pub(crate) fn run(run: &Run) -> Value {
     })
 }
 
-/// A run with everything. A list of `most` entries may have been cut; steps never are.
+/// A run with everything. A list of `most` entries may have been cut, and one of the most steps.
 pub(crate) fn whole(parts: &Parts, most: usize) -> Value {
     let steps = parts.steps.iter();
     let done: Vec<&str> = steps
@@ -73,7 +73,7 @@ pub(crate) fn whole(parts: &Parts, most: usize) -> Value {
         "tickets": list(&parts.tickets, ticket),
         "approvals": list(&parts.approvals, approval),
         "timeline": timeline(parts),
-        "cut": lengths.iter().any(|length| *length >= most),
+        "cut": lengths.iter().any(|length| *length >= most) || parts.steps.len() >= MAX_STEPS,
     });
     let mut members = object(run(&parts.run));
     members.extend(object(more));
@@ -102,9 +102,24 @@ fn step(step: &Step) -> Value {
         "until": step.until.0,
         "attempts": step.attempts,
         "error": step.error,
+        "failures": failures(step),
         "created": step.created.0,
         "updated": step.updated.0,
     })
+}
+
+/// Attempts that came to nothing, as they are shown.
+pub(super) fn failures(step: &Step) -> Vec<Value> {
+    let shown = |failure: &Failure| {
+        json!({
+            "attempt": failure.attempt,
+            "begun": failure.begun.0,
+            "at": failure.at.0,
+            "why": if failure.lapsed { "lapsed" } else { "failed" },
+            "error": failure.error,
+        })
+    };
+    step.failures.iter().map(shown).collect()
 }
 
 fn exchange(booked: &BookedExchange) -> Value {
@@ -215,18 +230,28 @@ fn of_step(step: &Step) -> Vec<Entry<'_>> {
         step: Some(&step.step),
         text,
     };
+    let again = |attempt: i64, at| {
+        let text = format!("attempt {attempt}");
+        (attempt > 1).then(|| entry(at, "step.begun_again", text))
+    };
     let mut entries = vec![entry(step.created, "step.begun", String::new())];
+    for failure in &step.failures {
+        entries.extend(again(failure.attempt, failure.begun));
+        let kind = if failure.lapsed {
+            "step.lapsed"
+        } else {
+            "step.failed"
+        };
+        entries.push(entry(failure.at, kind, failure.error.clone()));
+    }
     match step.state {
-        StepState::Running if step.attempts > 1 => {
-            let text = format!("attempt {}", step.attempts);
-            entries.push(entry(step.updated, "step.begun_again", text));
+        StepState::Running => entries.extend(again(step.attempts, step.begun)),
+        StepState::Done => {
+            entries.extend(again(step.attempts, step.begun));
+            entries.push(entry(step.updated, "step.done", String::new()));
         }
-        StepState::Running => {}
-        StepState::Done => entries.push(entry(step.updated, "step.done", String::new())),
-        StepState::Failed => {
-            let why = step.error.clone().unwrap_or_default();
-            entries.push(entry(step.updated, "step.failed", why));
-        }
+        // The last failure has said it.
+        StepState::Failed => {}
     }
     entries
 }

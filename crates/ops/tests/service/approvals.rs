@@ -398,3 +398,37 @@ async fn a_store_that_has_gone_is_told_and_ends_streams() {
     assert_eq!(last, ": the store is unavailable");
     bench.down().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_and_a_step_are_a_key() {
+    let bench = open().await;
+    let ask = |step: &str, body: &str| {
+        post(PATH, body)
+            .with("holdfast-run", "nightly")
+            .with("holdfast-step", step)
+    };
+    let first = bench.send(ask("send", r#"{"question":"Send?"}"#)).await;
+    assert_eq!(first.status, StatusCode::CREATED);
+    assert_eq!(first.json["key"], "nightly/send");
+    let again = bench.send(ask("send", r#"{"question":"Send?"}"#)).await;
+    assert_eq!(again.status, StatusCode::OK);
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    assert_eq!(again.json["id"], first.json["id"]);
+    let other = ask("send", r#"{"question":"Really?"}"#);
+    assert_eq!(bench.refused(other).await.0, Code::KeyReused);
+    // Another step, another caller, a key that is said: other questions.
+    let others = [
+        ask("check", r#"{"question":"Send?"}"#),
+        ask("send", r#"{"question":"Send?"}"#).by("bob"),
+        ask("send", r#"{"question":"Send?","key":"k"}"#),
+    ];
+    for asked in others {
+        assert_eq!(bench.send(asked).await.status, StatusCode::CREATED);
+    }
+    // A run alone is none.
+    for _ in 0..2 {
+        let asked = post(PATH, r#"{"question":"Send?"}"#).with("holdfast-run", "nightly");
+        assert_eq!(bench.send(asked).await.status, StatusCode::CREATED);
+    }
+    bench.down().await;
+}

@@ -324,3 +324,64 @@ async fn the_timeline_tells_everything_in_order() {
     assert!(seen <= bench.now());
     bench.down().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeline_keeps_attempts_that_failed() {
+    let bench = open().await;
+    let step = "/v1/runs/nightly/steps/draft";
+    bench.ok(put(step, r#"{"do":"begin","lease":"10s"}"#)).await;
+    bench.pass(1);
+    bench
+        .ok(put(step, r#"{"do":"fail","fence":1,"error":"no network"}"#))
+        .await;
+    bench.pass(1);
+    bench.ok(put(step, r#"{"do":"begin","lease":"10s"}"#)).await;
+    bench.pass(20);
+    bench.ok(put(step, r#"{"do":"begin"}"#)).await;
+    bench.pass(1);
+    bench.ok(put(step, r#"{"do":"complete","fence":3}"#)).await;
+    let run = bench.ok(get("/v1/runs/nightly")).await;
+    let told = run["timeline"].as_array().unwrap().iter();
+    let told = told.map(|entry| {
+        let at = entry["at"].as_i64().unwrap() - BEGIN;
+        (at / 1000, entry["kind"].clone(), entry["text"].clone())
+    });
+    let expected = [
+        (0, "run.seen", "nightly"),
+        (0, "step.begun", ""),
+        (1, "step.failed", "no network"),
+        (2, "step.begun_again", "attempt 2"),
+        (12, "step.lapsed", ""),
+        (22, "step.begun_again", "attempt 3"),
+        (23, "step.done", ""),
+    ];
+    let expected = expected.map(|(at, kind, text)| (at, json!(kind), json!(text)));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let failures = json!([
+        {"attempt": 1, "begun": BEGIN, "at": BEGIN + 1000, "why": "failed", "error": "no network"},
+        {"attempt": 2, "begun": BEGIN + 2000, "at": BEGIN + 12_000, "why": "lapsed", "error": ""},
+    ]);
+    assert_eq!(run["steps"][0]["failures"], failures);
+    assert_eq!(bench.ok(get(step)).await["failures"], failures);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_list_of_steps_is_said_to_be_cut() {
+    let bench = open().await;
+    let mut begun = tokio::task::JoinSet::new();
+    for place in 0..holdfast_store::MAX_STEPS {
+        let (store, now) = (bench.store.clone(), bench.now());
+        begun.spawn(async move {
+            let step = format!("s{place}");
+            store.begin_step("alice", "r", &step, now, now).await
+        });
+        if place % 500 == 499 {
+            while let Some(one) = begun.join_next().await {
+                one.unwrap().unwrap();
+            }
+        }
+    }
+    assert_eq!(bench.ok(get("/v1/runs/r")).await["cut"], true);
+    bench.down().await;
+}

@@ -344,6 +344,33 @@ async fn a_claim_on_an_approval_ends_with_its_deadline() {
     assert_eq!(claim["until"], (stage.wall() + Duration::from_secs(30)).0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_after_the_deadline_is_refused() {
+    let stage = Stage::new().await;
+    let ann = caller("ann");
+    let ticket = question(&stage, "a1", Some(Duration::from_secs(30)), Some("no")).await;
+    stage.turn(Duration::from_secs(30));
+    let (status, fault) = stage
+        .post(&ann, &ticket, "choose", json!({"choice": "yes"}))
+        .await;
+    assert_eq!((status, &fault["code"]), (409, &json!("HF-032")));
+    let message = fault["message"].as_str().unwrap();
+    assert!(message.contains("its deadline has passed"), "{message}");
+    let approval = stage.store.approval("a1").await.unwrap().unwrap();
+    assert_eq!(approval.state, ApprovalState::Open);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_is_shown_with_what_it_was_asked_with() {
+    let stage = Stage::new().await;
+    let ann = caller("ann");
+    let ticket = question(&stage, "a1", None, None).await;
+    let (_, shown) = stage.get(&ann, &format!("/v1/tickets/{ticket}")).await;
+    assert_eq!(shown["content"], json!({"draft": "Dear Bob"}));
+    let path = format!("/v1/tickets/{ticket}?content=false");
+    assert_eq!(stage.get(&ann, &path).await.1.get("content"), None);
+}
+
 async fn orphan(stage: &Stage, id: &str) -> String {
     let now = stage.wall();
     let run = NewRun {

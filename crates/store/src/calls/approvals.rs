@@ -76,7 +76,7 @@ impl Store {
         .await
     }
 
-    /// Open approvals past their deadline; decide each with its default, or close it.
+    /// Open approvals past their deadline; see [`Self::time_out`].
     pub async fn due_approvals(&self, now: Wall, limit: usize) -> Result<Vec<Approval>> {
         self.read((now, limit), |tx, call| Box::pin(approvals::due(tx, call)))
             .await

@@ -15,7 +15,8 @@ use crate::store::{Store, names, new_id};
 const FENCES: std::ops::Range<i64> = 1..1 << 52;
 
 impl Store {
-    /// Claims a key: free, expired, or its owner dead -> `Fresh`; else what it is.
+    /// Claims a key: free, expired, or its owner dead -> `Fresh`; else what it is. A sign of life of
+    /// the run that it names.
     pub async fn claim_key(&self, claim: NewClaim) -> Result<Claimed> {
         let id = claim.id.clone();
         names(&[&id.scope, &id.key, &claim.exchange])?;
@@ -52,11 +53,12 @@ impl Store {
                 ..claim
             },
         };
-        let quick = Quick {
+        // One of a run has that run to see to.
+        let quick = claim.new.run.is_none().then_some(Quick {
             bulk: &keys::CLAIMS,
             row: keys::claim_row,
             out: |claim: &Claim| Outcome::Fresh { fence: claim.fence },
-        };
+        });
         let outcome = self
             .write_quickly(claim, quick, Some(undo), |tx, claim| {
                 Box::pin(keys::claim(tx, claim))
@@ -86,7 +88,7 @@ impl Store {
             row: keys::completion_row,
             out: |_: &Completion| true,
         };
-        self.write_quickly(done, quick, None, |tx, done| {
+        self.write_quickly(done, Some(quick), None, |tx, done| {
             Box::pin(keys::complete(tx, done))
         })
         .await

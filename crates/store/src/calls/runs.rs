@@ -24,6 +24,18 @@ impl Store {
         .await
     }
 
+    /// Signs of life of several runs, each with its moment, in one transaction. Given in one order by
+    /// everybody, nobody waits in a circle.
+    pub async fn touch_runs(&self, signs: Vec<(String, String, Wall)>) -> Result<()> {
+        for (scope, run, _) in &signs {
+            names(&[scope, run])?;
+        }
+        self.write(Shape::Many, signs, |tx, signs| {
+            Box::pin(runs::touch_all(tx, signs))
+        })
+        .await
+    }
+
     /// Declares a run, also one that was made by its first use. One that has ended stays so.
     pub async fn declare_run(&self, run: NewRun) -> Result<Run> {
         names(&[&run.scope, &run.id])?;
@@ -124,7 +136,8 @@ impl Store {
             .await
     }
 
-    /// A run's steps in the order they were first begun, without results. At most 10,000.
+    /// A run's steps in the order they were first begun, without results. At most
+    /// [`crate::MAX_STEPS`].
     pub async fn steps(&self, scope: &str, run: &str) -> Result<Vec<Step>> {
         self.read((scope.to_owned(), run.to_owned()), |tx, run| {
             Box::pin(steps::list(tx, run))

@@ -5,6 +5,7 @@ use holdfast_core::time::Wall;
 use crate::engine::job::Shape;
 use crate::engine::undo::Undo;
 use crate::error::{Error, Result};
+use crate::model::approval::Approval;
 use crate::model::key::StoredAnswer;
 use crate::model::ticket::{
     Decided, Decision, NewTicket, Retried, Ticket, TicketClaim, TicketFilter,
@@ -13,6 +14,9 @@ use crate::ops::decide::{self, Deciding, RetryEnd, Retrying};
 use crate::ops::tickets::{self, Claiming, Due, Kept, Opening};
 use crate::ops::to_json;
 use crate::store::{Store, list_limit, names, new_id, texts};
+
+/// Who has decided what nobody decided in time.
+const TIMEOUT: &str = "timeout";
 
 impl Store {
     /// Opens a ticket, or gives the open one of the same kind and subject.
@@ -87,6 +91,34 @@ impl Store {
         decision: Decision,
         now: Wall,
     ) -> Result<Decided> {
+        self.decided(id, fence, by, decision, now, false).await
+    }
+
+    /// An open approval whose deadline has passed gets its default, or expires where it has none: what
+    /// nobody else can do to it any more.
+    pub async fn time_out(&self, approval: &Approval, now: Wall) -> Result<Decided> {
+        let decision = match &approval.default {
+            Some(choice) => Decision::Choose {
+                choice: choice.clone(),
+                note: String::new(),
+            },
+            None => Decision::Close {
+                note: "nobody decided in time".to_owned(),
+            },
+        };
+        self.decided(&approval.ticket, None, TIMEOUT, decision, now, true)
+            .await
+    }
+
+    async fn decided(
+        &self,
+        id: &str,
+        fence: Option<i64>,
+        by: &str,
+        decision: Decision,
+        now: Wall,
+        by_time: bool,
+    ) -> Result<Decided> {
         names(&[by])?;
         texts(&[words_of(&decision)])?;
         let Some(kept) = self.ticket_row(id).await? else {
@@ -118,6 +150,7 @@ impl Store {
             fence,
             by: by.to_owned(),
             decision,
+            by_time,
             now,
             answer,
             kept_answer,

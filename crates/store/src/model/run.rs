@@ -98,7 +98,25 @@ pub struct Step {
     pub result: Option<Vec<u8>>,
     pub error: Option<String>,
     pub created: Wall,
+    /// When it was begun the last time.
+    pub begun: Wall,
     pub updated: Wall,
+    /// The last attempts that came to nothing, oldest first; at most [`crate::MAX_FAILURES`].
+    pub failures: Vec<Failure>,
+}
+
+/// An attempt of a step that came to nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// Which one, from 1.
+    pub attempt: i64,
+    pub begun: Wall,
+    /// When it failed, or its lease ended.
+    pub at: Wall,
+    /// Nobody said that it failed: its lease ended, and somebody else began.
+    pub lapsed: bool,
+    /// The beginning of what was said.
+    pub error: String,
 }
 
 /// What became of beginning a step.

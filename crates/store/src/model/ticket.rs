@@ -64,9 +64,13 @@ pub struct NewTicket {
     pub content: Option<Vec<u8>>,
     pub policy: RetryPolicy,
     pub not_before: Wall,
+    /// [`NEVER`] where deciding it is the only way on: of an effect in doubt, of an orphaned run.
     pub expires: Wall,
     pub now: Wall,
 }
+
+/// The end of what waits for as long as it takes.
+pub const NEVER: Wall = Wall(i64::MAX);
 
 /// A ticket as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +115,7 @@ pub struct TicketFilter {
     pub kind: Option<TicketKind>,
     pub state: Option<TicketState>,
     pub run: Option<String>,
+    pub route: Option<String>,
     /// Only older ones than this id.
     pub after: Option<String>,
     /// At most this many; 0 and all above [`crate::MAX_LIST`] mean that.

@@ -110,7 +110,18 @@ pub(crate) struct Choosing<'a> {
     /// Choice and note.
     pub(crate) chosen: Option<(&'a str, &'a str)>,
     pub(crate) by: &'a str,
+    /// It is the deadline itself, or the end of its ticket, and nobody's word.
+    pub(crate) by_time: bool,
     pub(crate) now: Wall,
+}
+
+pub(crate) async fn lock(tx: &mut Tx, id: &str) -> Result<()> {
+    tx.rows(
+        "SELECT id FROM approvals WHERE id = $1 FOR UPDATE",
+        args![id],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Gives why it can't be done, in words. The caller has locked the row.
@@ -121,6 +132,11 @@ pub(crate) async fn choose(tx: &mut Tx, call: &Choosing<'_>) -> Result<Option<St
     let approval = kept.approval;
     if approval.state != ApprovalState::Open {
         return Ok(Some("the approval is decided".to_owned()));
+    }
+    let is_late = approval.deadline.is_some_and(|at| at <= call.now);
+    if is_late && !call.by_time {
+        // The default is promised from the deadline on, also before somebody acts on it.
+        return Ok(Some("its deadline has passed".to_owned()));
     }
     if let Some((choice, _)) = call.chosen
         && !approval.choices.iter().any(|one| one == choice)

@@ -26,6 +26,8 @@ pub(crate) struct Deciding {
     pub(crate) fence: Option<i64>,
     pub(crate) by: String,
     pub(crate) decision: Decision,
+    /// Nobody decides: it is an approval's deadline.
+    pub(crate) by_time: bool,
     pub(crate) now: Wall,
     /// For the key, its body sealed.
     pub(crate) answer: Option<Answer>,
@@ -106,13 +108,7 @@ async fn lock_subject(tx: &mut Tx, call: &Deciding) -> Result<()> {
             )
             .await?;
         }
-        TicketKind::Approval => {
-            tx.rows(
-                "SELECT id FROM approvals WHERE id = $1 FOR UPDATE",
-                args![&call.subject],
-            )
-            .await?;
-        }
+        TicketKind::Approval => approvals::lock(tx, &call.subject).await?,
     }
     Ok(())
 }
@@ -217,6 +213,7 @@ async fn approval_decided(tx: &mut Tx, call: &Deciding) -> Result<Applied> {
         id: &call.subject,
         chosen,
         by: &call.by,
+        by_time: call.by_time,
         now: call.now,
     };
     Ok(match approvals::choose(tx, &choosing).await? {

@@ -5,8 +5,8 @@
 
 use holdfast_core::time::Wall;
 
-use super::tickets;
 use super::to_json;
+use super::{runs, tickets};
 use crate::engine::bulk::{Bulk, BulkRow};
 use crate::engine::sql::{Row, Tx, args};
 use crate::error::Result;
@@ -91,7 +91,7 @@ const LOOKS: usize = 16;
 
 const INSERT: &str = "INSERT INTO keys (scope, key, state, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (scope, key) DO NOTHING";
 
-/// Claims of keys that nobody knows.
+/// Claims of keys that nobody knows, of no run.
 pub(crate) static CLAIMS: Bulk = Bulk::new(
     "INSERT INTO keys (state, scope, key, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ",
     12,
@@ -151,7 +151,20 @@ const LOCKED: &str = concat!(
     " FROM keys WHERE scope = $1 AND key = $2 FOR UPDATE"
 );
 
+/// A call of a run is a sign of its life, whatever comes of it; not one that is refused.
 pub(crate) async fn claim(tx: &mut Tx, claim: &Claim) -> Result<Outcome> {
+    let outcome = take_or_tell(tx, claim).await?;
+    let new = &claim.new;
+    match (&outcome, &new.run) {
+        (Outcome::Fresh { .. } | Outcome::Known(_), Some(run)) => {
+            runs::alive(tx, &new.id.scope, run, new.now).await?;
+        }
+        (Outcome::Mismatch, _) | (_, None) => {}
+    }
+    Ok(outcome)
+}
+
+async fn take_or_tell(tx: &mut Tx, claim: &Claim) -> Result<Outcome> {
     let new = &claim.new;
     let (me, id) = (tx.owner.to_string(), &new.id);
     for _ in 0..LOOKS {

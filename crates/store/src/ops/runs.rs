@@ -14,6 +14,12 @@ use crate::model::run::{NewRun, Run, RunFilter, RunState};
 use crate::model::ticket::{NewTicket, Ticket};
 use crate::store::list_limit;
 
+/// A sign of life is recent for so long, in milliseconds.
+const RECENT: i64 = 1000;
+
+/// A run that is told to go on has at least so long for it, in milliseconds.
+const SHORTEST_RESUMED: i64 = 60_000;
+
 macro_rules! columns {
     () => {
         "scope, id, state, declared, expect, deadline, heartbeat, labels, seen, created, ended, ticket"
@@ -35,15 +41,45 @@ pub(crate) async fn touch(tx: &mut Tx, call: &(String, String, Wall)) -> Result<
     let Some(row) = row else { return Ok(()) };
     let run = read(row)?;
     if run.state == RunState::Orphaned && run.deadline.is_none_or(|deadline| deadline > *now) {
-        tx.execute(
-            "UPDATE runs SET state = 'open', ticket = NULL WHERE scope = $1 AND id = $2",
-            args![scope, id],
-        )
-        .await?;
-        ticket_over(tx, &run, "resume", *now).await?;
-        tx.event(event("run.resumed", &run, *now));
+        reopen(tx, &run, *now).await?;
     }
     Ok(())
+}
+
+/// An orphan is none any more, by itself.
+async fn reopen(tx: &mut Tx, run: &Run, now: Wall) -> Result<()> {
+    tx.execute(
+        "UPDATE runs SET state = 'open', ticket = NULL WHERE scope = $1 AND id = $2",
+        args![&run.scope, &run.id],
+    )
+    .await?;
+    ticket_over(tx, run, "resume", now).await?;
+    tx.event(event("run.resumed", run, now));
+    Ok(())
+}
+
+/// Signs of life of several runs.
+pub(crate) async fn touch_all(tx: &mut Tx, calls: &Vec<(String, String, Wall)>) -> Result<()> {
+    for call in calls {
+        touch(tx, call).await?;
+    }
+    Ok(())
+}
+
+/// A sign of life that comes along with something else: nothing is written where the last one is
+/// recent. Looked at first, because a write that changes nothing would still hold the row, and with it
+/// every other call of the run.
+pub(crate) async fn alive(tx: &mut Tx, scope: &str, id: &str, now: Wall) -> Result<()> {
+    let row = tx
+        .row(
+            "SELECT seen FROM runs WHERE scope = $1 AND id = $2 AND state <> 'orphaned' AND seen > $3 AND (heartbeat IS NULL OR seen + heartbeat / 2 > $4)",
+            args![scope, id, Wall(now.0.saturating_sub(RECENT)), now],
+        )
+        .await?;
+    if row.is_some() {
+        return Ok(());
+    }
+    touch(tx, &(scope.to_owned(), id.to_owned(), now)).await
 }
 
 /// The run itself has ended its ticket.
@@ -90,10 +126,20 @@ pub(crate) async fn declare(tx: &mut Tx, new: &NewRun) -> Result<Run> {
             ],
         )
         .await?;
-    match row {
-        Some(row) => read(row),
-        None => Err(Error::Internal("a declared run is not there".to_owned())),
+    let Some(row) = row else {
+        return Err(Error::Internal("a declared run is not there".to_owned()));
+    };
+    let run = read(row)?;
+    if run.state != RunState::Orphaned {
+        return Ok(run);
     }
+    // New terms are for a run that is watched: the old ones made their orphan.
+    reopen(tx, &run, new.now).await?;
+    Ok(Run {
+        state: RunState::Open,
+        ticket: None,
+        ..run
+    })
 }
 
 pub(crate) async fn get(tx: &mut Tx, id: &(String, String)) -> Result<Option<Run>> {
@@ -164,13 +210,18 @@ fn ended(run: &Run, at: Wall) -> NewEvent {
 
 // === Orphans ===
 
-/// Two searches, because a condition with `OR` reads every open run.
+/// Two searches, because a condition with `OR` reads every open run; each with its own limit, because a
+/// union reads all of both.
 const QUIET: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM runs WHERE state = 'open' AND deadline <= $1 UNION SELECT ",
+    " FROM (SELECT ",
     columns!(),
-    " FROM runs WHERE state = 'open' AND heartbeat IS NOT NULL AND seen <= $1 AND seen + heartbeat <= $1 LIMIT $2"
+    " FROM runs WHERE state = 'open' AND deadline <= $1 ORDER BY deadline LIMIT $2) AS late UNION SELECT ",
+    columns!(),
+    " FROM (SELECT ",
+    columns!(),
+    " FROM runs WHERE state = 'open' AND heartbeat IS NOT NULL AND seen + heartbeat <= $1 ORDER BY seen + heartbeat LIMIT $2) AS silent LIMIT $2"
 );
 
 pub(crate) async fn quiet(tx: &mut Tx, call: &(Wall, usize)) -> Result<Vec<Run>> {
@@ -229,7 +280,8 @@ impl Fate {
     }
 }
 
-/// `false` = it is not an orphan any more. A run that goes on has no deadline that has passed.
+/// `false` = it is not an orphan any more. A run that goes on is watched as before: a deadline that
+/// has passed begins anew, as long as it was at first.
 pub(crate) async fn orphan_decided(
     tx: &mut Tx,
     ticket: &Ticket,
@@ -244,10 +296,17 @@ pub(crate) async fn orphan_decided(
     let row = tx
         .row(
             concat!(
-                "UPDATE runs SET state = $3, ended = $4, seen = $5, deadline = CASE WHEN deadline <= $5 THEN NULL ELSE deadline END, ticket = NULL WHERE scope = $1 AND id = $2 AND state = 'orphaned' RETURNING ",
+                "UPDATE runs SET state = $3, ended = $4, seen = $5, deadline = CASE WHEN deadline > $5 OR deadline IS NULL THEN deadline WHEN deadline - created > $6 THEN $5 + (deadline - created) ELSE $5 + $6 END, ticket = NULL WHERE scope = $1 AND id = $2 AND state = 'orphaned' RETURNING ",
                 columns!()
             ),
-            args![&ticket.scope, &ticket.run, state, end, now],
+            args![
+                &ticket.scope,
+                &ticket.run,
+                state,
+                end,
+                now,
+                SHORTEST_RESUMED
+            ],
         )
         .await?;
     let Some(row) = row else { return Ok(false) };

@@ -176,6 +176,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &TicketFilter) -> Result<Vec<Ticke
         .only("kind =", filter.kind.map(TicketKind::as_str))
         .only("state =", filter.state.map(TicketState::as_str))
         .only("run =", filter.run.as_ref())
+        .only("route =", filter.route.as_ref())
         .only("id <", filter.after.as_ref())
         .rows(tx, "id DESC", filter.limit)
         .await?;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use holdfast_core::time::Wall;
 use serde_json::json;
 
-use super::keys;
-use super::tickets;
+use super::{approvals, keys, tickets};
 use crate::engine::sql::{NewEvent, Tx, args};
 use crate::error::Result;
 use crate::model::effect::EffectState;
@@ -42,7 +41,8 @@ pub(crate) async fn expire_keys(tx: &mut Tx, call: &Expiring) -> Result<u64> {
     .await
 }
 
-/// Undecided tickets past their time, and claims past theirs.
+/// Undecided tickets past their time, and claims past theirs. Those of effects in doubt and of orphaned
+/// runs have none: deciding them is the only way on.
 pub(crate) async fn expire_tickets(tx: &mut Tx, call: &Expiring) -> Result<u64> {
     let mut count = tx
         .execute(
@@ -52,16 +52,39 @@ pub(crate) async fn expire_tickets(tx: &mut Tx, call: &Expiring) -> Result<u64> 
         .await?;
     let rows = tx
         .rows(
-            "SELECT id, key_scope, key FROM tickets WHERE state IN ('open', 'claimed', 'retrying') AND expires <= $1 AND NOT (state = 'retrying' AND EXISTS (SELECT 1 FROM owners WHERE owners.id = tickets.owner)) LIMIT $2",
+            "SELECT id, key_scope, key, kind, subject FROM tickets WHERE state IN ('open', 'claimed', 'retrying') AND expires <= $1 AND kind NOT IN ('effect', 'run') AND NOT (state = 'retrying' AND EXISTS (SELECT 1 FROM owners WHERE owners.id = tickets.owner)) LIMIT $2",
             args![call.now, call.limit],
         )
         .await?;
     for mut row in rows {
         let (id, scope, key) = (row.text()?, row.opt_text()?, row.opt_text()?);
         let key = scope.zip(key).map(|(scope, key)| KeyId { scope, key });
-        count += expire_ticket(tx, &id, key.as_ref(), call.now).await?;
+        let (kind, subject) = (row.word(TicketKind::find)?, row.text()?);
+        if kind == TicketKind::Approval {
+            count += expire_approval(tx, &id, &subject, call.now).await?;
+        } else {
+            count += expire_ticket(tx, &id, key.as_ref(), call.now).await?;
+        }
     }
     Ok(count)
+}
+
+/// The approval goes with its ticket, and those who wait for it are told.
+async fn expire_approval(tx: &mut Tx, id: &str, approval: &str, now: Wall) -> Result<u64> {
+    approvals::lock(tx, approval).await?;
+    let expired = expire_ticket(tx, id, None, now).await?;
+    if expired > 0 {
+        let over = approvals::Choosing {
+            id: approval,
+            chosen: None,
+            by: "expiry",
+            by_time: true,
+            now,
+        };
+        // Where it is decided already, there is nothing to tell.
+        approvals::choose(tx, &over).await?;
+    }
+    Ok(expired)
 }
 
 async fn expire_ticket(tx: &mut Tx, id: &str, key: Option<&KeyId>, now: Wall) -> Result<u64> {
@@ -82,13 +105,6 @@ async fn expire_ticket(tx: &mut Tx, id: &str, key: Option<&KeyId>, now: Wall) ->
     }
     if let Some(kept) = tickets::get(tx, &id.to_owned()).await? {
         let ticket = kept.ticket;
-        if ticket.kind == TicketKind::Approval {
-            tx.execute(
-                "UPDATE approvals SET state = 'expired', decided_by = 'expiry', decided_at = $2 WHERE id = $1 AND state = 'open'",
-                args![&ticket.subject, now],
-            )
-            .await?;
-        }
         tx.event(NewEvent {
             at: now,
             scope: ticket.scope,
@@ -225,8 +241,8 @@ const MISFITS: &[(&str, &str)] = &[
         "SELECT COUNT(*) FROM keys WHERE state = 'done' AND (body IS NULL OR status IS NULL OR headers IS NULL)",
     ),
     (
-        "effects in doubt without a ticket",
-        "SELECT COUNT(*) FROM effects WHERE state = 'doubt' AND ticket IS NULL",
+        "effects in doubt without an undecided ticket",
+        "SELECT COUNT(*) FROM effects WHERE state = 'doubt' AND NOT EXISTS (SELECT 1 FROM tickets WHERE tickets.id = effects.ticket AND tickets.state IN ('open', 'claimed', 'retrying'))",
     ),
     (
         "open approvals without their ticket",

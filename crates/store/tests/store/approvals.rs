@@ -126,11 +126,23 @@ async fn a_deadline_passes(home: Home) {
         due.iter().map(|due| &due.id).collect::<Vec<_>>(),
         [&first.id]
     );
-    let default = choose(due[0].default.as_deref().unwrap());
-    let decided = store
-        .decide(&due[0].ticket, None, "timeout", default, later(1000))
-        .await;
+    // The default is promised from here on: nobody's choice is taken any more, whoever says so.
+    for by in ["ann", "timeout"] {
+        let late = store
+            .decide(&due[0].ticket, None, by, choose("approve"), later(1000))
+            .await;
+        let why = "its deadline has passed".to_owned();
+        assert_eq!(late, Ok(Decided::Conflict(why)));
+    }
+    let decided = store.time_out(&due[0], later(1000)).await;
     assert!(matches!(decided, Ok(Decided::Done(_))));
+    let kept = store.approval(&first.id).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.choice.as_deref(), kept.decided_by.as_deref()),
+        (Some("reject"), Some("timeout"))
+    );
+    let again = store.time_out(&due[0], later(1000)).await;
+    assert!(matches!(again, Ok(Decided::Conflict(_))));
     assert!(
         store
             .due_approvals(later(1000), 10)
@@ -139,14 +151,12 @@ async fn a_deadline_passes(home: Home) {
             .is_empty()
     );
     // One without a default expires.
-    let second = asked(&store, question(None)).await;
-    let close = Decision::Close {
-        note: "nobody chose".to_owned(),
+    let second = NewApproval {
+        default: None,
+        ..question(None)
     };
-    store
-        .decide(&second.ticket, None, "timeout", close, later(1000))
-        .await
-        .unwrap();
+    let second = asked(&store, second).await;
+    store.time_out(&second, later(1000)).await.unwrap();
     let kept = store.approval(&second.id).await.unwrap().unwrap();
     assert_eq!((kept.state, kept.choice), (ApprovalState::Expired, None));
     let ticket = store.ticket(&second.ticket).await.unwrap().unwrap();

@@ -19,6 +19,7 @@ both!(
     an_asynchronous_call_goes_on_elsewhere,
     a_claim_that_nobody_heard_of_is_given_back,
     names_have_a_limit,
+    a_claim_is_a_sign_of_its_run,
 );
 
 async fn a_key_is_run_once_and_replayed(home: Home) {
@@ -320,4 +321,41 @@ async fn names_have_a_limit(home: Home) {
         ..claim("extremes")
     };
     fresh(&store.claim_key(never).await.unwrap());
+}
+
+async fn a_claim_is_a_sign_of_its_run(home: Home) {
+    let store = home.open().await;
+    let of_run = |now| NewClaim {
+        run: Some("r".to_owned()),
+        now,
+        ..claim("k")
+    };
+    let seen = async || store.run("ann", "r").await.unwrap().map(|run| run.seen);
+    // Many together are said in one statement where they may.
+    let mut claims = JoinSet::new();
+    for place in 0..32 {
+        let (store, of_run) = (store.clone(), of_run(NOW));
+        let claim = NewClaim {
+            id: key(&format!("k{place}")),
+            ..of_run
+        };
+        claims.spawn(async move { fresh(&store.claim_key(claim).await.unwrap()) });
+    }
+    claims.join_all().await;
+    assert_eq!(seen().await, Some(NOW));
+    fresh(&store.claim_key(of_run(later(999))).await.unwrap());
+    assert_eq!(seen().await, Some(NOW), "it is recent");
+    let known = store.claim_key(of_run(later(1000))).await;
+    assert!(matches!(known, Ok(Claimed::Running { .. })));
+    assert_eq!(seen().await, Some(later(1000)));
+    let refused = NewClaim {
+        fingerprint: [8; 32],
+        ..of_run(later(HOUR))
+    };
+    assert_eq!(store.claim_key(refused).await, Ok(Claimed::Mismatch));
+    assert_eq!(
+        seen().await,
+        Some(later(1000)),
+        "what is refused keeps nothing"
+    );
 }

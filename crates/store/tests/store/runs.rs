@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_store::{
-    Begun, Decided, Decision, NewRun, Run, RunFilter, RunState, StepState, Store, TicketKind,
-    TicketState,
+    Begun, Decided, Decision, Failure, MAX_FAILURES, NewRun, Run, RunFilter, RunState, StepState,
+    Store, TicketKind, TicketState,
 };
 use tokio::task::JoinSet;
 
@@ -19,6 +19,9 @@ both!(
     a_quiet_run_is_an_orphan,
     an_orphan_that_speaks_is_none,
     a_person_decides_about_an_orphan,
+    a_resumed_run_is_watched_as_before,
+    an_orphan_that_is_declared_anew_is_watched,
+    attempts_that_came_to_nothing_are_remembered,
     runs_are_listed_newest_first,
 );
 
@@ -57,6 +60,11 @@ async fn a_run_is_made_by_its_first_use(home: Home) {
         (2, Some(Duration::from_mins(1)))
     );
     assert_eq!(store.run("ben", "r").await, Ok(None));
+    let signs = [("q", 1), ("r", 11)];
+    let signs = signs.map(|(id, at)| ("ann".to_owned(), id.to_owned(), later(at)));
+    store.touch_runs(signs.to_vec()).await.unwrap();
+    assert_eq!(found(&store, "q").await.seen, later(1));
+    assert_eq!(found(&store, "r").await.seen, later(11));
     assert_eq!(
         store.end_run("ann", "r", RunState::Orphaned, NOW).await,
         Ok(false)
@@ -295,4 +303,120 @@ async fn runs_are_listed_newest_first(home: Home) {
         ..RunFilter::default()
     };
     assert_eq!(store.runs(&of_ben).await.unwrap().len(), 5);
+}
+
+fn choose(choice: &str) -> Decision {
+    Decision::Choose {
+        choice: choice.to_owned(),
+        note: String::new(),
+    }
+}
+
+async fn a_resumed_run_is_watched_as_before(home: Home) {
+    let store = home.open().await;
+    let minute = 60_000;
+    // An hour for the one; the other's deadline was over before it began.
+    for (id, deadline, resumed) in [
+        ("long", HOUR, 2 * HOUR + 5),
+        ("late", -1, HOUR + 5 + minute),
+    ] {
+        let new = NewRun {
+            deadline: Some(later(deadline)),
+            heartbeat: None,
+            ..declared(id)
+        };
+        store.declare_run(new).await.unwrap();
+        let made = orphan(&store, id, later(HOUR)).await;
+        let decided = store
+            .decide(&made, None, "ann", choose("resume"), later(HOUR + 5))
+            .await;
+        assert!(matches!(decided, Ok(Decided::Done(_))));
+        assert_eq!(found(&store, id).await.deadline, Some(later(resumed)));
+        let quiet = store.quiet_runs(later(resumed), 10).await.unwrap();
+        assert!(quiet.iter().any(|run| run.id == id), "{id}: {quiet:?}");
+        orphan(&store, id, later(resumed)).await;
+    }
+}
+
+async fn an_orphan_that_is_declared_anew_is_watched(home: Home) {
+    let store = home.open().await;
+    for (id, is_closed) in [("closed", true), ("open", false)] {
+        store.declare_run(declared(id)).await.unwrap();
+        let made = orphan(&store, id, later(HOUR)).await;
+        if is_closed {
+            let close = Decision::Close {
+                note: String::new(),
+            };
+            let closed = store.decide(&made, None, "ann", close, later(HOUR)).await;
+            assert!(matches!(closed, Ok(Decided::Done(_))));
+            assert_eq!(found(&store, id).await.state, RunState::Orphaned);
+        }
+        let anew = NewRun {
+            deadline: Some(later(3 * HOUR)),
+            heartbeat: None,
+            now: later(2 * HOUR),
+            ..declared(id)
+        };
+        let run = store.declare_run(anew).await.unwrap();
+        assert_eq!((run.state, &run.ticket), (RunState::Open, &None));
+        assert_eq!(found(&store, id).await, run);
+        let kept = store.ticket(&made).await.unwrap().unwrap();
+        assert_eq!(kept.state, TicketState::Resolved);
+        // It dies before its first step.
+        let quiet = store.quiet_runs(later(3 * HOUR), 10).await.unwrap();
+        assert_eq!(quiet, [run]);
+        assert_ne!(orphan(&store, id, later(3 * HOUR)).await, made);
+    }
+}
+
+async fn attempts_that_came_to_nothing_are_remembered(home: Home) {
+    let store = home.open().await;
+    let long = "é".repeat(300);
+    for attempt in 0..i64::try_from(MAX_FAILURES).unwrap() + 3 {
+        let (begun, at) = (later(attempt * 100), later(attempt * 100 + 50));
+        let fresh = store.begin_step("ann", "r", "s", at, begun).await;
+        assert_eq!(fresh, Ok(Begun::Begun { fence: attempt + 1 }));
+        // Every other one is only silent.
+        if attempt % 2 == 0 {
+            let failed = store
+                .fail_step("ann", "r", "s", attempt + 1, &long, at)
+                .await;
+            assert_eq!(failed, Ok(true));
+        }
+    }
+    let step = store.step("ann", "r", "s").await.unwrap().unwrap();
+    assert_eq!(step.failures.len(), MAX_FAILURES);
+    let last = step.failures.last().unwrap();
+    let count = i64::try_from(MAX_FAILURES).unwrap() + 3;
+    let expected = Failure {
+        attempt: count,
+        begun: later((count - 1) * 100),
+        at: later((count - 1) * 100 + 50),
+        lapsed: false,
+        error: "é".repeat(200),
+    };
+    assert_eq!(last, &expected);
+    let silent = &step.failures[step.failures.len() - 2];
+    assert_eq!(
+        (silent.attempt, silent.lapsed, silent.error.as_str()),
+        (count - 1, true, "")
+    );
+    assert_eq!(silent.at, later((count - 2) * 100 + 50));
+    assert_eq!(step.error.as_deref(), Some(long.as_str()));
+    assert_eq!(
+        store.steps("ann", "r").await.unwrap()[0].failures,
+        step.failures
+    );
+    let done = store.begin_step("ann", "r", "s", later(HOUR), NOW).await;
+    assert_eq!(done, Ok(Begun::Begun { fence: count + 1 }));
+    let done = store
+        .complete_step("ann", "r", "s", count + 1, Vec::new(), NOW)
+        .await;
+    assert_eq!(done, Ok(true));
+    let step = store.step("ann", "r", "s").await.unwrap().unwrap();
+    assert_eq!(
+        step.failures.last(),
+        Some(&expected),
+        "a result forgets none"
+    );
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use holdfast_store::{
     ApprovalState, Asked, BookedExchange, Claimed, Decided, Decision, EffectEnd, EffectState,
-    NewApproval, NewClaim, Retention, RunState, Store, TicketClaim, TicketKind, TicketState,
+    NewApproval, NewClaim, NewRun, NewTicket, Retention, RunState, Store, TicketClaim, TicketKind,
+    TicketState,
 };
 
 use crate::home::{
@@ -15,6 +16,7 @@ use crate::home::{
 both!(
     what_is_over_is_forgotten,
     undecided_tickets_expire,
+    the_only_way_on_does_not_expire,
     counts_are_told,
     jumps_of_the_wall_clock_kill_nobody,
     a_closed_store_refuses,
@@ -166,7 +168,58 @@ async fn undecided_tickets_expire(home: Home) {
         .into_iter()
         .map(|event| event.kind)
         .collect();
-    assert!(kinds.contains(&"ticket.expired".to_owned()), "{kinds:?}");
+    let count = |wanted: &str| kinds.iter().filter(|kind| *kind == wanted).count();
+    // Whoever waits for the question's answer hears of it.
+    assert_eq!(
+        (count("ticket.expired"), count("approval.expired")),
+        (2, 1),
+        "{kinds:?}"
+    );
+}
+
+/// An effect in doubt and an orphaned run can be decided by their tickets and by nothing else.
+async fn the_only_way_on_does_not_expire(home: Home) {
+    let store = home.open().await;
+    store.record_effect(effect("k")).await.unwrap();
+    let sent = store.claim_effects("mail", NOW, 1).await.unwrap().remove(0);
+    let short = |kind, subject: &str| NewTicket {
+        expires: later(DAY),
+        ..ticket(kind, subject)
+    };
+    let doubt = EffectEnd::Doubt(short(TicketKind::Effect, &sent.id), "cut off".to_owned());
+    store
+        .finish_effect(&sent.id, sent.fence, doubt, NOW)
+        .await
+        .unwrap();
+    let run = NewRun {
+        scope: "ann".to_owned(),
+        id: "r".to_owned(),
+        expect: Vec::new(),
+        deadline: Some(later(HOUR)),
+        heartbeat: None,
+        labels: std::collections::BTreeMap::default(),
+        now: NOW,
+    };
+    store.declare_run(run).await.unwrap();
+    let orphan = short(TicketKind::Run, "ann/r");
+    let of_run = store.orphan_run("ann", "r", orphan, later(HOUR)).await;
+    let of_run = of_run.unwrap().unwrap();
+    settle(&store, later(1000 * DAY)).await;
+    let of_effect = store.effect(&sent.id).await.unwrap().unwrap().ticket;
+    let done = Decision::EffectDone {
+        note: String::new(),
+    };
+    let failed = Decision::Choose {
+        choice: "failed".to_owned(),
+        note: String::new(),
+    };
+    for (id, decision) in [(of_effect.unwrap(), done), (of_run, failed)] {
+        let decided = store
+            .decide(&id, None, "ann", decision, later(1000 * DAY))
+            .await;
+        assert!(matches!(decided, Ok(Decided::Done(_))), "{decided:?}");
+    }
+    assert_eq!(store.check().await, Ok(Vec::new()));
 }
 
 async fn counts_are_told(home: Home) {
