@@ -26,8 +26,8 @@ pub(crate) struct Bulk {
     pub(crate) before: &'static str,
     pub(crate) columns: usize,
     pub(crate) after: &'static str,
-    /// What was put together so far, by the number of rows.
-    texts: [OnceLock<String>; LARGEST + 1],
+    /// What was put together so far, by the number of rows; for `SQLite`, and for PostgreSQL.
+    texts: [[OnceLock<String>; LARGEST + 1]; 2],
 }
 
 /// One operation's row.
@@ -85,7 +85,10 @@ async fn say<'a>(
         values.extend(row.map(|row| row.values).unwrap_or_default());
     }
     let rows = tx
-        .rows_text(SqlStr::from_static(bulk.text(jobs.len())), values)
+        .rows_text(
+            SqlStr::from_static(bulk.text(jobs.len(), tx.is_postgres())),
+            values,
+        )
         .await?;
     let mut fit = BTreeSet::new();
     for mut row in rows {
@@ -109,24 +112,30 @@ impl Bulk {
             before,
             columns,
             after,
-            texts: [const { OnceLock::new() }; LARGEST + 1],
+            texts: [const { [const { OnceLock::new() }; LARGEST + 1] }; 2],
         }
     }
 
     /// The statement for so many rows, at most [`LARGEST`].
-    pub(crate) fn text(&'static self, rows: usize) -> &'static str {
-        self.texts[rows].get_or_init(|| self.assemble(rows))
+    pub(crate) fn text(&'static self, rows: usize, is_postgres: bool) -> &'static str {
+        self.texts[usize::from(is_postgres)][rows].get_or_init(|| self.assemble(rows, is_postgres))
     }
 
-    fn assemble(&self, rows: usize) -> String {
+    /// Numbered places have names to `SQLite`, which looks for each one in a list of all: with
+    /// hundreds of them that costs more than the rows. The order is the same without numbers.
+    fn assemble(&self, rows: usize, is_postgres: bool) -> String {
         let mut text = self.before.to_owned();
         let mut at = 0;
         for row in 0..rows {
             text.push_str(if row == 0 { "(" } else { ", (" });
             for column in 0..self.columns {
                 at += 1;
-                let comma = if column == 0 { "" } else { ", " };
-                write!(text, "{comma}${at}").expect("invariant: writing to a string works");
+                text.push_str(if column == 0 { "" } else { ", " });
+                if is_postgres {
+                    write!(text, "${at}").expect("invariant: writing to a string works");
+                } else {
+                    text.push('?');
+                }
             }
             text.push(')');
         }
@@ -143,8 +152,12 @@ mod tests {
     fn a_statement_has_a_place_for_every_value() {
         static BULK: Bulk = Bulk::new("INSERT INTO a VALUES ", 2, " RETURNING b");
         assert_eq!(
-            BULK.text(2),
+            BULK.text(2, true),
             "INSERT INTO a VALUES ($1, $2), ($3, $4) RETURNING b"
+        );
+        assert_eq!(
+            BULK.text(2, false),
+            "INSERT INTO a VALUES (?, ?), (?, ?) RETURNING b"
         );
     }
 }

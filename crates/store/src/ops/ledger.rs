@@ -31,7 +31,8 @@ pub(crate) async fn book(tx: &mut Tx, entries: &[BookedExchange]) -> Result<()> 
         let rows = if some.len() == LARGEST { LARGEST } else { 1 };
         for some in some.chunks(rows) {
             let values = some.iter().flat_map(|entry| values(entry)).collect();
-            tx.execute(INSERT.text(rows), values).await?;
+            tx.execute(INSERT.text(rows, tx.is_postgres()), values)
+                .await?;
         }
     }
     Ok(())
