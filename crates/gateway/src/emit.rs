@@ -30,7 +30,7 @@ pub(crate) enum Reply {
 
 /// A running answer: the rest of an exchange.
 pub(crate) struct Stream {
-    drive: Drive,
+    drive: Box<Drive>,
     first: Option<Step>,
     ended: bool,
     /// The error was given out; when it has had time to leave, the transport is cut.
@@ -135,7 +135,7 @@ impl Stream {
 }
 
 /// Drives a call up to where its response head can be written.
-pub(crate) async fn respond(mut drive: Drive) -> Response<Reply> {
+pub(crate) async fn respond(mut drive: Box<Drive>) -> Response<Reply> {
     let first = std::future::poll_fn(|cx| drive.poll_step(cx)).await;
     match first {
         Step::Release(_) => {

@@ -37,16 +37,28 @@ use registry::Entered;
 const POLICY_HEADERS: [&str; 3] = ["holdfast-delivery", "anthropic-beta", "anthropic-version"];
 
 /// Answers a model call, once if it has a key.
-pub(crate) async fn answer(worker: &Rc<Worker>, mut call: Call) -> Result<Response<Reply>, Fault> {
+pub(crate) async fn answer(worker: &Rc<Worker>, call: Call) -> Result<Response<Reply>, Fault> {
     let later = later::is_wished(&call.headers);
     let key = match key_of(&call)? {
         Some(key) => key,
         None if later => idempotency::own_key(&call.id),
         None => {
             signs::note(&worker.shared, &call);
-            return Ok(respond(Drive::new(worker.clone(), call)).await);
+            let drive = Box::new(Drive::new(worker.clone(), call));
+            return Ok(respond(drive).await);
         }
     };
+    // Boxed: the usual call has no key, and every connection holds this future.
+    Box::pin(once(worker, call, key, later)).await
+}
+
+/// Answers a call with a key; `later` = its caller comes back for the answer.
+async fn once(
+    worker: &Rc<Worker>,
+    mut call: Call,
+    key: String,
+    later: bool,
+) -> Result<Response<Reply>, Fault> {
     call.kept_elsewhere = true;
     // Nothing is sent that could not be kept.
     worker.shared.durable.store()?;

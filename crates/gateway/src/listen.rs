@@ -374,6 +374,7 @@ pub(crate) fn dialect_of_path(path: &str) -> Option<Dialect> {
     }
 }
 
+/// Every connection has room for this future, so what is not the usual call is boxed.
 async fn route(
     worker: &Rc<Worker>,
     dialect: Dialect,
@@ -386,7 +387,9 @@ async fn route(
             let call = admit(worker, dialect, request).await?;
             keyed::answer(worker, call).await
         }
-        ("/v1/messages/count_tokens", Method::POST) => count::tokens(worker, request).await,
+        ("/v1/messages/count_tokens", Method::POST) => {
+            Box::pin(count::tokens(worker, request)).await
+        }
         ("/v1/models", Method::GET) => meta::models(worker, request.headers(), None),
         ("/" | "/api/hello", Method::HEAD | Method::GET) => Ok(meta::hello()),
         ("/healthz", Method::GET | Method::HEAD) => Ok(meta::alive()),
@@ -416,9 +419,9 @@ async fn route(
             path.strip_prefix("/holdfast/exchanges/"),
         ),
         (path, Method::GET) if path.starts_with("/v1/calls/") => {
-            keyed::fetch(worker, request.headers(), path).await
+            Box::pin(keyed::fetch(worker, request.headers(), path)).await
         }
-        _ => services::answer(worker, request).await,
+        _ => Box::pin(services::answer(worker, request)).await,
     }
 }
 

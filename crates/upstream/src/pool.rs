@@ -343,7 +343,9 @@ impl Connection {
                 }
                 Err(mut error) => match error.take_message() {
                     Some(request) if reused => {
-                        Box::pin(self.pool.open().await?.send(request)).await
+                        let pool = self.pool;
+                        // Boxed from its first byte: opening takes a large future.
+                        Box::pin(async move { pool.open().await?.send(request).await }).await
                     }
                     _ => Err(Error::Broken(Cause(error.into_error()))),
                 },
@@ -360,7 +362,8 @@ impl Connection {
                 Err(mut error) => match error.take_message() {
                     Some(request) if reused => {
                         drop(count);
-                        Box::pin(self.pool.connect().await?.send(request)).await
+                        let pool = self.pool;
+                        Box::pin(async move { pool.connect().await?.send(request).await }).await
                     }
                     _ => Err(Error::Broken(Cause(error.into_error()))),
                 },
