@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Envelope;
+use super::{Envelope, Limits, scan};
 
 #[derive(Deserialize)]
 struct StreamOptions {
@@ -26,14 +26,6 @@ struct OutputConfig<'a> {
     format: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    role: Cow<'a, str>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-}
-
 impl Envelope<'_> {
     /// `stream_options.include_usage`; false if absent.
     pub fn include_usage(&self) -> bool {
@@ -48,13 +40,16 @@ impl Envelope<'_> {
     /// that follow it (at most three) are looked past: agents append them to such a turn.
     pub fn last_message_has_tool_result(&self) -> bool {
         for span in self.last_messages.iter().rev() {
-            let Ok(message) = serde_json::from_str::<Message<'_>>(&self.text[span.clone()]) else {
+            let Ok(message) = scan::read(&self.text[span.clone()], &Limits::default()) else {
                 return false;
             };
-            match message.role.as_ref() {
-                "system" | "developer" => {}
-                "tool" | "function" => return true,
-                _ => return message.content.is_some_and(has_tool_result),
+            let role = message
+                .find("role")
+                .and_then(|at| message.string(&at.value));
+            match role.as_deref() {
+                Some("system" | "developer") => {}
+                Some("tool" | "function") => return true,
+                _ => return message.member("content").is_some_and(has_tool_result),
             }
         }
         false
@@ -75,11 +70,11 @@ impl Envelope<'_> {
     }
 }
 
-fn has_tool_result(content: &RawValue) -> bool {
-    // Most contents are a text, and an error that quotes it would cost more than all else.
-    if !content.get().starts_with('[') {
+fn has_tool_result(content: &[u8]) -> bool {
+    // Most contents have none, and reading a long one costs more than all else here.
+    if !content.starts_with(b"[") || memchr::memmem::find(content, b"tool_result").is_none() {
         return false;
     }
-    serde_json::from_str::<Vec<Typed<'_>>>(content.get())
+    serde_json::from_slice::<Vec<Typed<'_>>>(content)
         .is_ok_and(|blocks| blocks.iter().any(|block| block.kind == "tool_result"))
 }

@@ -406,11 +406,13 @@ fn plain(bytes: &[u8]) -> usize {
     begin + plain_by_words(&bytes[begin..])
 }
 
+#[inline]
 fn is_special(byte: u8) -> bool {
     matches!(byte, b'"' | b'\\' | 0..0x20)
 }
 
 /// Without a branch for each byte, so that it becomes a few vector instructions.
+#[inline]
 fn is_plain<const N: usize>(block: &[u8; N]) -> bool {
     let hits = block.iter().map(|byte| u8::from(is_special(*byte)));
     hits.fold(0, |any, hit| any | hit) == 0
