@@ -1,14 +1,13 @@
 //! Hot reload: a changed file is checked whole, then swapped in; a bad one changes nothing.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_config::load;
 use holdfast_gateway::Handle;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{PollWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use crate::commands::env;
@@ -17,34 +16,33 @@ use crate::printer;
 /// Editors write in several steps: a file is read when it was quiet for so long.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// How often the files are looked at. Told by the kernel, every write to a store beside them would be
+/// told as well: a tenth of what a call costs.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The configuration file and the files that it names.
 pub(crate) struct Watch {
     path: PathBuf,
     files: Vec<PathBuf>,
-    /// The file names among a directory's changes that matter.
-    names: Arc<Mutex<Vec<OsString>>>,
     events: mpsc::Receiver<()>,
-    /// Held: it ends with its drop. `None` where the system has no watches left.
-    watcher: Option<RecommendedWatcher>,
+    /// Held: it ends with its drop. `None` where it can't be had.
+    watcher: Option<PollWatcher>,
 }
 
 impl Watch {
     pub(crate) fn new(path: PathBuf, files: Vec<PathBuf>) -> Self {
         let (told, events) = mpsc::channel(1);
-        let names: Arc<Mutex<Vec<OsString>>> = Arc::default();
-        let wanted = names.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let is_ours = |path: &PathBuf| {
-                let names = wanted.lock().unwrap_or_else(PoisonError::into_inner);
-                path.file_name()
-                    .is_some_and(|name| names.iter().any(|wanted| wanted == name))
-            };
-            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(is_ours)) {
+        // Times of changes may be as coarse as seconds; the files are small.
+        let config = notify::Config::default()
+            .with_poll_interval(LOOK)
+            .with_compare_contents(true);
+        let told = move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
                 // A full channel already says that something changed.
                 let _ = told.try_send(());
             }
-        });
-        let watcher = match watcher {
+        };
+        let watcher = match PollWatcher::new(told, config) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
                 tracing::warn!(%error, "files are not watched; reload with SIGHUP");
@@ -53,12 +51,11 @@ impl Watch {
         };
         let mut watch = Self {
             path,
-            files,
-            names,
+            files: Vec::new(),
             events,
             watcher,
         };
-        watch.follow();
+        watch.follow(files);
         watch
     }
 
@@ -84,8 +81,7 @@ impl Watch {
                 return;
             }
         };
-        self.files = loaded.files;
-        self.follow();
+        self.follow(loaded.files);
         let mut config = loaded.config;
         if !listen.is_empty() {
             config.listen = listen.to_vec();
@@ -107,25 +103,20 @@ impl Watch {
         }
     }
 
-    /// Watches the directories: an editor replaces the file, and a watch on it would go with it.
-    fn follow(&mut self) {
-        let files = std::iter::once(&self.path).chain(&self.files);
-        let names = files.clone().filter_map(|file| file.file_name());
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names
-            .map(OsString::from)
-            // Kubernetes swaps this link when a mounted configuration changes.
-            .chain([OsString::from("..data")])
-            .collect();
+    /// Watches the configuration and these files beside it, by name: an editor replaces a file, and
+    /// Kubernetes swaps a link on the way to it.
+    fn follow(&mut self, files: Vec<PathBuf>) {
+        let before = std::mem::replace(&mut self.files, files);
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        for file in files {
-            let directory = match file.parent() {
-                Some(parent) if parent != Path::new("") => parent,
-                _ => Path::new("."),
-            };
-            if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
-                tracing::warn!(%error, directory = %directory.display(), "not watched; reload with SIGHUP");
+        for file in before {
+            // What is no longer there is no longer watched either.
+            let _ = watcher.unwatch(&file);
+        }
+        for file in std::iter::once(&self.path).chain(&self.files) {
+            if let Err(error) = watcher.watch(file, RecursiveMode::NonRecursive) {
+                tracing::warn!(%error, file = %file.display(), "not watched; reload with SIGHUP");
             }
         }
     }
