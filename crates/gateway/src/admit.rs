@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
 
+use crate::clock::exchange_id;
 use crate::snapshot::Snapshot;
 use crate::worker::{Held, Permit, Worker};
 
@@ -61,6 +62,27 @@ impl Call {
         }
     }
 
+    /// Lets go of the connection's read buffer, of which headers and a small body are slices: a long
+    /// stream would hold all of it for the sake of a few hundred bytes.
+    pub(crate) fn detach(&mut self) {
+        if self.body.len() <= SMALL {
+            self.body = Bytes::copy_from_slice(&self.body);
+        }
+        let length = self.headers.values().map(HeaderValue::len).sum();
+        let mut all = BytesMut::with_capacity(length);
+        for value in self.headers.values() {
+            all.extend_from_slice(value.as_bytes());
+        }
+        let mut all = all.freeze();
+        for value in self.headers.values_mut() {
+            let copy = all.split_to(value.len());
+            if let Ok(mut copy) = HeaderValue::from_maybe_shared(copy) {
+                copy.set_sensitive(value.is_sensitive());
+                *value = copy;
+            }
+        }
+    }
+
     /// The policy of its route.
     pub(crate) fn policy(&self) -> &Policy {
         &self.snapshot.config.routes[self.route].policy
@@ -78,6 +100,9 @@ pub(crate) struct Spans {
     /// The caller's limits of the answer, and their values.
     pub(crate) max_tokens: Vec<(Range<usize>, u64)>,
 }
+
+/// A body of at most this size lies in the connection's read buffer; a larger one has memory of its own.
+const SMALL: usize = 8 << 10;
 
 /// Takes a call in; the fault is to be told in `dialect`.
 pub(crate) async fn admit(
@@ -160,7 +185,7 @@ pub(crate) fn understand(
     let (run, step) = run_and_step(&headers)?;
     let wishes = wishes(dialect, &envelope);
     Ok(Call {
-        id: uuid::Uuid::now_v7().simple().to_string(),
+        id: exchange_id(),
         route,
         targets,
         scope: who.scope(&headers),

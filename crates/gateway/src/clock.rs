@@ -36,6 +36,16 @@ impl Clock {
     }
 }
 
+/// The id of a new exchange: a UUID of version 7 (RFC 9562, 5.7), in hexadecimal digits. Its random
+/// part keeps no secret, and the system's source of randomness is a system call for each id.
+pub(crate) fn exchange_id() -> String {
+    let mut random = [0; 10];
+    fastrand::fill(&mut random);
+    let millis = u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX);
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    id.simple().to_string()
+}
+
 /// Wall time in seconds since 1970, for what callers are shown.
 pub(crate) fn unix_seconds() -> u64 {
     since_1970().as_secs()

@@ -140,6 +140,7 @@ pub(crate) async fn respond(mut drive: Box<Drive>) -> Response<Reply> {
     match first {
         Step::Release(_) => {
             let headers = stream_headers(&drive);
+            drive.call.detach();
             let stream = Stream {
                 drive,
                 first: Some(first),

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admit::admit;
+use crate::clock::exchange_id;
 use crate::count;
 use crate::emit::{self, Reply};
 use crate::framing::Watched;
@@ -333,7 +334,7 @@ async fn handle(
     let response = match answered {
         Ok(response) => response,
         Err(fault) => {
-            let id = uuid::Uuid::now_v7().simple().to_string();
+            let id = exchange_id();
             tracing::info!(
                 exchange = id,
                 code = fault.code.number(),
