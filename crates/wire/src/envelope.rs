@@ -17,6 +17,7 @@ mod facts;
 mod scan;
 mod splice;
 
+pub(crate) use scan::plain;
 pub use splice::{Edit, Part};
 
 /// How large a body may be in the ways that its length does not bound.

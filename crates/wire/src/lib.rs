@@ -14,6 +14,7 @@ pub mod fold;
 mod json;
 pub mod openai;
 pub mod sse;
+mod stencil;
 pub mod translate;
 pub mod turn;
 mod vendor_error;

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::anthropic::stop::stop_kind;
 use crate::borrowed::{Text, WRONG_SHAPE, or_empty, why_not};
 use crate::sse;
+use crate::stencil::{Stencil, Trace};
 use crate::turn::{Block, Delta, Event, Stop};
 use crate::vendor_error;
 
@@ -32,6 +33,7 @@ pub struct Reader {
     started: bool,
     stopped: bool,
     ended: bool,
+    stencil: Stencil,
 }
 
 /// What kind of block is open, as far as it decides which deltas are legal.
@@ -57,6 +59,26 @@ impl Reader {
 
     /// Reads the joined `data` of a frame and the frame's `event` name, if it had one.
     pub fn data(
+        &mut self,
+        event_name: Option<&[u8]>,
+        data: &[u8],
+        sink: &mut impl FnMut(Event<'_>),
+    ) {
+        if event_name == Some(b"content_block_delta")
+            && let Some(event) = self.stencil.read(data)
+        {
+            return sink(event);
+        }
+        let mut trace = Trace::default();
+        self.parse(event_name, data, &mut |event| {
+            trace.note(&event, data);
+            sink(event);
+        });
+        self.stencil.learn(data, &trace);
+    }
+
+    /// As [`Self::data`], without a look at the frame before.
+    pub(crate) fn parse(
         &mut self,
         event_name: Option<&[u8]>,
         data: &[u8],

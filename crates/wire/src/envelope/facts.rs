@@ -72,7 +72,8 @@ impl Envelope<'_> {
 
 fn has_tool_result(content: &[u8]) -> bool {
     // Most contents have none, and reading a long one costs more than all else here.
-    if !content.starts_with(b"[") || memchr::memmem::find(content, b"tool_result").is_none() {
+    let says = |word: &[u8]| memchr::memmem::find(content, word).is_some();
+    if !content.starts_with(b"[") || !(says(b"tool_result") || says(br"\u")) {
         return false;
     }
     serde_json::from_slice::<Vec<Typed<'_>>>(content)

@@ -392,7 +392,7 @@ fn deciding(key: &str, escaped: bool) -> Option<usize> {
 /// How many bytes stand before the first quote, backslash or control character. Strings are most of a
 /// body: a short one is looked at a word at a time, a long one in blocks that the compiler compares as
 /// vectors.
-fn plain(bytes: &[u8]) -> usize {
+pub(crate) fn plain(bytes: &[u8]) -> usize {
     const SHORT: usize = 16;
     const BLOCK: usize = 64;
     let short = bytes.len().min(SHORT);

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::borrowed::{Text, WRONG_SHAPE, or_empty, why_not};
 use crate::openai::stop::{judged_with, stop_kind};
 use crate::sse;
+use crate::stencil::{Stencil, Trace};
 use crate::turn::{Event, Stop, StopKind};
 use crate::vendor_error;
 
@@ -37,6 +38,7 @@ pub struct Reader {
     blocks: Counter,
     started: bool,
     ended: bool,
+    stencil: Stencil,
 }
 
 // === impl Reader ===
@@ -55,12 +57,14 @@ impl Reader {
     /// reader does. Servers number them in ways of their own (wire facts, section 6, trap 3), and
     /// SDKs go by the index alone. Ask before [`frame`](Self::frame) is given it.
     pub fn is_by_the_book(&mut self, frame: &sse::Frame) -> bool {
-        if memchr::memmem::find(frame.raw(), b"tool_calls").is_none() {
-            return true;
-        }
         let Some(data) = frame.data() else {
             return true;
         };
+        if self.stencil.read(&data).is_some()
+            || memchr::memmem::find(&data, b"tool_calls").is_none()
+        {
+            return true;
+        }
         // What can't be read is an error or garbage, and never passed on.
         let Ok(chunk) = serde_json::from_slice::<shape::Chunk<'_>>(&data) else {
             return true;
@@ -80,6 +84,26 @@ impl Reader {
     /// Reads the joined `data` of a frame and the frame's `event` name, if it had one: only `error`
     /// means something.
     pub fn data(
+        &mut self,
+        event_name: Option<&[u8]>,
+        data: &[u8],
+        sink: &mut impl FnMut(Event<'_>),
+    ) {
+        if event_name.is_none()
+            && let Some(event) = self.stencil.read(data)
+        {
+            return sink(event);
+        }
+        let mut trace = Trace::default();
+        self.parse(event_name, data, &mut |event| {
+            trace.note(&event, data);
+            sink(event);
+        });
+        self.stencil.learn(data, &trace);
+    }
+
+    /// As [`Self::data`], without a look at the frame before.
+    pub(crate) fn parse(
         &mut self,
         event_name: Option<&[u8]>,
         data: &[u8],
