@@ -141,6 +141,11 @@ impl Drive {
         &self.losses
     }
 
+    /// What the last answer said that a gate held back.
+    pub(crate) fn held_back(&self) -> Option<&str> {
+        self.exchange.held_back()
+    }
+
     /// Performs what the exchange decides, until it waits or has something for the caller.
     fn act(&mut self) -> Option<Step> {
         loop {
@@ -290,7 +295,8 @@ impl Drive {
             &self.losses,
         );
         if let Outcome::Told(fault) = &finish.outcome {
-            keyed::keep_unkeyed(&self.worker, &self.call, fault);
+            let refused = self.exchange.held_back();
+            keyed::keep_unkeyed(&self.worker, &self.call, fault, refused);
         }
         let upstream = std::mem::replace(&mut self.upstream, Upstream::None);
         if let (Upstream::Flowing { answer, .. }, Outcome::Delivered(_)) =

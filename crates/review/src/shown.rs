@@ -116,7 +116,7 @@ fn content(bytes: &[u8]) -> Value {
     let headers: Map<String, Value> = headers
         .map(|(name, value)| (name, Value::from(value)))
         .collect();
-    json!({
+    let mut shown = json!({
         "path": kept.path,
         "dialect": kept.dialect,
         "route": kept.route,
@@ -124,7 +124,11 @@ fn content(bytes: &[u8]) -> Value {
         "delivery": kept.delivery,
         "headers": headers,
         "body": body(&kept.body),
-    })
+    });
+    if let Some(refused) = kept.refused {
+        shown["refused"] = refused.into();
+    }
+    shown
 }
 
 /// JSON as it is, text as a string, anything else as `{"base64": ..}`.

@@ -308,7 +308,10 @@ impl Pursuit {
             policy.tickets != KeepTickets::Never && afterwards(fault.code) == Afterwards::Ticket;
         let kept = if keeps {
             let expires = self.wall() + policy.ticket_expiry;
-            let ticket = new_ticket(&self.worker, &drive.call, &fault, Some(self.id()));
+            let ticket = NewTicket {
+                key: Some(self.id().clone()),
+                ..new_ticket(&self.worker, &drive.call, &fault, drive.held_back())
+            };
             let write = || {
                 let ticket = ticket.clone();
                 async move {
@@ -383,14 +386,14 @@ impl Pursuit {
 
 /// Keeps a call without a key that nobody could answer, where its route keeps all. Its caller is not
 /// held up: it was told already that there is no answer.
-pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
+pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault, refused: Option<&str>) {
     let wanted = call.policy().tickets == KeepTickets::All
         && !call.kept_elsewhere
         && afterwards(fault.code) == Afterwards::Ticket;
     let Some(store) = worker.shared.durable.mounted().filter(|_| wanted) else {
         return;
     };
-    let ticket = new_ticket(worker, call, fault, None);
+    let ticket = new_ticket(worker, call, fault, refused);
     worker.spawn(async move {
         if let Err(error) = store.open_ticket(ticket).await {
             tracing::warn!(%error, "a call that nobody could answer could not be kept");
@@ -398,12 +401,17 @@ pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
     });
 }
 
-/// The ticket of a call that found no answer.
-fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) -> NewTicket {
+/// The ticket of a call without a key that found no answer; `refused` = what the last one said that a
+/// gate held back.
+fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, refused: Option<&str>) -> NewTicket {
     let policy = call.policy();
     let now = worker.shared.clock.wall();
     let route = &call.snapshot.config.routes[call.route].model;
     let exchange = worker.shared.ledger.find(&call.id);
+    let content = KeptRequest {
+        refused: refused.map(str::to_owned),
+        ..kept_request(call)
+    };
     NewTicket {
         kind: match fault.code {
             Code::GateFailed => TicketKind::Gate,
@@ -411,7 +419,7 @@ fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) 
         },
         scope: call.scope.clone(),
         subject: call.id.clone(),
-        key: key.cloned(),
+        key: None,
         run: call.run.clone(),
         step: call.step.clone(),
         route: Some(route.clone()),
@@ -421,7 +429,7 @@ fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) 
             "message": fault.message,
             "exchange": exchange.as_deref(),
         }),
-        content: Some(kept_request(call).to_bytes()),
+        content: Some(content.to_bytes()),
         policy: match policy.ticket_retry {
             TicketRetry::OnRepeat => RetryPolicy::OnRepeat,
             TicketRetry::WhenHealthy => RetryPolicy::WhenHealthy,
@@ -447,6 +455,7 @@ pub(crate) fn kept_request(call: &Call) -> KeptRequest {
         delivery: call.delivery.name().to_owned(),
         headers: headers.collect(),
         body: call.body.to_vec(),
+        refused: None,
     }
 }
 

@@ -26,6 +26,7 @@ fn kept(dialect: Dialect, stream: bool) -> KeptRequest {
         delivery: "whole".to_owned(),
         headers: Vec::new(),
         body: body.into_bytes(),
+        ..KeptRequest::default()
     }
 }
 

@@ -313,5 +313,6 @@ pub(crate) fn kept(prompt: &str, route: &str, stream: bool) -> KeptRequest {
         delivery: "whole".to_owned(),
         headers: vec![("anthropic-version".to_owned(), "2023-06-01".to_owned())],
         body: body.to_string().into_bytes(),
+        ..KeptRequest::default()
     }
 }
