@@ -20,7 +20,6 @@ use tokio::time::Sleep;
 
 use crate::admit::Call;
 use crate::clock::unix_seconds;
-use crate::gates::RouteGate;
 use crate::health::Selected;
 use crate::keyed;
 use crate::prepare;
@@ -88,7 +87,7 @@ impl Drive {
             model: call.model.clone(),
             created: unix_seconds(),
             include_usage: call.include_usage,
-            gate: route.gate.as_ref().map(RouteGate::gated),
+            gate: call.gates().gated(),
         };
         let health = Selected(
             call.targets

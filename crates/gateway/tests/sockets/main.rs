@@ -12,6 +12,7 @@ mod abort;
 mod auth;
 mod crowd;
 mod drain;
+mod gates;
 mod keyed;
 mod ledger;
 mod limits;

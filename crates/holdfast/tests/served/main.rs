@@ -7,3 +7,4 @@
 
 mod content;
 mod house;
+mod steps;
