@@ -88,8 +88,13 @@ impl Gates<'_> {
             Dialect::Anthropic => anthropic::reader::Reader::default().body(body, &mut sink),
             Dialect::OpenAi => openai::reader::Reader::default().body(body, &mut sink),
         }
-        let text = answer.text();
-        gates.try_for_each(|gate| gate.check_text(&text))
+        // As in an exchange: the final answer is still to come, and every choice must pass.
+        if answer.has_call() {
+            return Ok(());
+        }
+        let choices = answer.choices().into_iter();
+        let texts: Vec<String> = choices.map(|choice| answer.text_of(choice)).collect();
+        gates.try_for_each(|gate| texts.iter().try_for_each(|text| gate.check_text(text)))
     }
 }
 

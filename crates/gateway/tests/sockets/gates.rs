@@ -96,6 +96,28 @@ async fn an_answer_by_hand_is_looked_at_as_a_vendors_would_be() {
     let why = check(&drafted, &text("long enough")).unwrap_err();
     assert!(why.starts_with("must_contain: "), "{why}");
     assert_eq!(check(&drafted, &text("what was never said")), Ok(()));
+    // The final answer is still to come.
+    let call = json!([{"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}]);
+    for kept in [&plain, &drafted] {
+        assert_eq!(check(kept, &message(&call, "tool_use")), Ok(()));
+    }
+    let calls = json!([{"id": "call_1", "type": "function",
+        "function": {"name": "look", "arguments": "{}"}}]);
+    let chat = |second: &Value, finish: &str| {
+        let first = json!({"role": "assistant", "content": "long enough"});
+        json!({
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
+            "choices": [
+                {"index": 0, "message": first, "finish_reason": "stop"},
+                {"index": 1, "message": second, "finish_reason": finish},
+            ],
+        })
+    };
+    let plain = kept("/v1/chat/completions", None);
+    let short = json!({"role": "assistant", "content": "short"});
+    assert!(check(&plain, &chat(&short, "stop")).is_err());
+    let call = json!({"role": "assistant", "content": null, "tool_calls": calls});
+    assert_eq!(check(&plain, &chat(&call, "tool_calls")), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
