@@ -6,5 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod content;
+mod gap;
 mod house;
+mod queue;
 mod steps;
