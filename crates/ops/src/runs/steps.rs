@@ -232,8 +232,9 @@ async fn complete(
 /// Asks the step's gate. A result that is a text is looked at as a model's answer with these words
 /// would be, any other as the JSON that it is.
 fn check(shared: &Shared, step: &str, result: &RawValue) -> Result<(), Fault> {
-    let text: Option<String> = serde_json::from_str(result.get()).ok();
-    let text = text.as_deref().unwrap_or(result.get());
+    let written = result.get();
+    let text: Option<String> = serde_json::from_str(written).ok();
+    let text = text.as_deref().unwrap_or(written);
     shared.gates.check_step(step, text).map_err(|why| {
         let message = format!("the result does not pass the gate of its step: {why}");
         let mut fault = Fault::new(Code::GateFailed, message);
