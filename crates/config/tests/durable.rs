@@ -216,3 +216,40 @@ fn a_reload_names_what_changed_and_what_needs_a_restart() {
         ]
     );
 }
+
+#[test]
+fn a_step_is_found_by_its_name_and_then_by_its_longest_beginning() {
+    let config = config(
+        "routes: [{ model: m, targets: [ollama], delivery: whole }]
+steps:
+  - { step: page-*, gate: { min_length: 1 } }
+  - { step: page-1*, gate: { min_length: 2, asks: 3 } }
+  - { step: page-17, gate: { on: json } }
+",
+    );
+    let step = |name: &str| config.step(name).map(|step| step.step.as_str());
+    for (name, found) in [
+        ("page-17", Some("page-17")),
+        ("page-170", Some("page-1*")),
+        ("page-2", Some("page-*")),
+        ("page-", Some("page-*")),
+        ("page", None),
+        ("draft", None),
+    ] {
+        assert_eq!(step(name), found, "{name}");
+    }
+    let gates: Vec<_> = config.steps.iter().map(|step| &step.gate).collect();
+    assert_eq!((gates[1].min_length, gates[1].asks), (2, 3));
+    assert_eq!((gates[2].on, gates[2].asks), (GateOn::Json, 1));
+}
+
+#[test]
+fn a_changed_step_is_told_by_its_name() {
+    let of = |least: u32| {
+        let text = format!("steps: [{{ step: draft, gate: {{ min_length: {least} }} }}]\n");
+        read(&text).config
+    };
+    let changes = diff(&of(1), &of(2));
+    let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["step draft changed"]);
+}

@@ -204,6 +204,15 @@ cases! {
          - { model: p, targets: [openai], delivery: whole, gate: { json_schema: { a: 1, a: 2 } } }\n  \
          - { model: q, targets: [openai], delivery: whole, gate: { json_schema: !file no-pem } }"
     );
+    steps: with(
+        "steps:\n  - { step: draft, gate: { min_length: 1 } }\n  \
+         - { step: draft, gate: { on: jsn } }\n  \
+         - { gate: { min_length: 1, asks: many } }\n  \
+         - { step: check }\n  \
+         - { step: \"page-*-end\", gate: { min_length: 1 } }\n  \
+         - { step: \"*-end\", gate: { min_length: 1 } }\n  \
+         - { step: \" b\", gate: { asks: 1 } }\n"
+    );
     effect_targets: with(
         "effects:\n  targets:\n    - { name: a, url: \"https://a.example\" }\n    \
          - { name: a, url: a.example, honours_keys: true }\n    \

@@ -131,6 +131,8 @@ pub struct Exchange {
     paused_messages: Vec<Bytes>,
     resume_on: Option<usize>,
     asking: Asking,
+    /// The text of the last answer that the gate held back.
+    held_back: Option<String>,
     last_cause: Option<Cause>,
     joins: u32,
     /// Continuations that had nothing to say.
@@ -161,6 +163,7 @@ impl Exchange {
             paused_messages: Vec::new(),
             resume_on: None,
             asking: Asking::default(),
+            held_back: None,
             last_cause: None,
             joins: 0,
             empty_continuations: 0,

@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
 
+use crate::gates::Gates;
 use crate::snapshot::Snapshot;
 use crate::worker::{Held, Permit, Worker};
 
@@ -64,6 +65,11 @@ impl Call {
     /// The policy of its route.
     pub(crate) fn policy(&self) -> &Policy {
         &self.snapshot.config.routes[self.route].policy
+    }
+
+    /// What its answer must pass.
+    pub(crate) fn gates(&self) -> Gates<'_> {
+        self.snapshot.gates(self.route, self.step.as_deref())
     }
 }
 

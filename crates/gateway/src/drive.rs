@@ -21,7 +21,6 @@ use tokio::time::Sleep;
 
 use crate::admit::Call;
 use crate::clock::unix_seconds;
-use crate::gates::RouteGate;
 use crate::health::Selected;
 use crate::keyed;
 use crate::prepare;
@@ -89,7 +88,7 @@ impl Drive {
             model: call.model.clone(),
             created: unix_seconds(),
             include_usage: call.include_usage,
-            gate: route.gate.as_ref().map(RouteGate::gated),
+            gate: call.gates().gated(),
         };
         let health = Selected(
             call.targets
@@ -140,6 +139,11 @@ impl Drive {
 
     pub(crate) fn losses(&self) -> &[String] {
         &self.losses
+    }
+
+    /// What the last answer said that a gate held back.
+    pub(crate) fn held_back(&self) -> Option<&str> {
+        self.exchange.held_back()
     }
 
     /// Performs what the exchange decides, until it waits or has something for the caller.
@@ -297,7 +301,8 @@ impl Drive {
             &self.losses,
         );
         if let Outcome::Told(fault) = &finish.outcome {
-            keyed::keep_unkeyed(&self.worker, &self.call, fault);
+            let refused = self.exchange.held_back();
+            keyed::keep_unkeyed(&self.worker, &self.call, fault, refused);
         }
         let upstream = std::mem::replace(&mut self.upstream, Upstream::None);
         if let (Upstream::Flowing { answer, .. }, Outcome::Delivered(_)) =

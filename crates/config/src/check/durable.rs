@@ -1,9 +1,10 @@
-//! The store, what keys and tickets do, gates, the queue and the watch over runs.
+//! The store, what keys and tickets do, gates, steps, the queue and the watch over runs.
 
 use std::path::PathBuf;
 
 use crate::checked::{
-    Config, Delivery, GateTerms, Policy, Retention, Review, Runs, StorePlace, StoreTerms,
+    Config, Delivery, GateTerms, Policy, Retention, Review, Route, Runs, Step, StorePlace,
+    StoreTerms,
 };
 use crate::diagnostic::Problem;
 use crate::draft::{
@@ -14,6 +15,7 @@ use crate::shape::{Field, Spanned};
 use crate::values::{AnyJson, SecretText};
 
 use super::Checker;
+use super::route::is_pattern;
 
 const URL_HELP: &str =
     "write `sqlite:holdfast.db`, `postgres://user:password@host/database`, or `none`";
@@ -161,6 +163,59 @@ pub(super) fn policy_over(
             let problem = Problem::warning(given.span.clone(), message);
             checker.report(problem.help("`delivery: whole` holds a stream until it has passed"));
         }
+    }
+}
+
+/// What steps demand.
+pub(super) fn steps(
+    draft: &Draft,
+    routes: &[Spanned<Route>],
+    checker: &mut Checker<'_>,
+) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for item in draft.steps.items() {
+        let name = checker.required(&item.step, &item.at, "the step has no name: `step`");
+        let name = name.filter(|name| is_pattern(name, "a step's name", "draft*", checker));
+        // Its gate may be wrong too: say so now.
+        let terms = item.gate.given().map(|given| {
+            warn_of_streams(given, routes, checker);
+            gate(&given.value, checker)
+        });
+        if let (None, Some(name), Field::Absent) = (&terms, name, &item.gate) {
+            let message = format!("the step `{}` has no `gate`", name.value);
+            checker.report(Problem::error(name.span.clone(), message));
+        }
+        let (Some(name), Some(gate)) = (name, terms) else {
+            continue;
+        };
+        if steps.iter().any(|step| step.step == name.value) {
+            let message = format!("two steps have the name `{}`", name.value);
+            checker.report(Problem::error(name.span.clone(), message));
+        }
+        let step = name.value.clone();
+        steps.push(Step { step, gate });
+    }
+    steps
+}
+
+/// A call of a step may come by any route.
+fn warn_of_streams(
+    given: &Spanned<GateDraft>,
+    routes: &[Spanned<Route>],
+    checker: &mut Checker<'_>,
+) {
+    let streaming = routes
+        .iter()
+        .find(|route| route.policy.delivery != Delivery::Whole);
+    if let Some(route) = streaming {
+        let message = format!(
+            "with `delivery: {}` of the route `{}` a step's gate can only flag what was streamed already; calls without `stream` are held by it",
+            route.policy.delivery, route.model
+        );
+        let problem = Problem::warning(given.span.clone(), message);
+        checker.report(problem.help(
+            "`delivery: whole`, or the header `Holdfast-Delivery: whole`, holds a stream until it has passed",
+        ));
     }
 }
 

@@ -15,7 +15,7 @@ use holdfast_core::exchange::{Finish, Outcome};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::{Afterwards, afterwards};
 use holdfast_store::{
-    Claimed, KeyId, NewClaim, NewTicket, RetryPolicy, Store, StoredAnswer, TicketKind,
+    Claimed, KeptRequest, KeyId, NewClaim, NewTicket, RetryPolicy, Store, StoredAnswer, TicketKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -307,7 +307,10 @@ impl Pursuit {
             policy.tickets != KeepTickets::Never && afterwards(fault.code) == Afterwards::Ticket;
         let kept = if keeps {
             let expires = self.wall() + policy.ticket_expiry;
-            let ticket = new_ticket(&self.worker, &drive.call, &fault, Some(self.id()));
+            let ticket = NewTicket {
+                key: Some(self.id().clone()),
+                ..new_ticket(&self.worker, &drive.call, &fault, drive.held_back())
+            };
             let write = || {
                 let ticket = ticket.clone();
                 async move {
@@ -382,14 +385,14 @@ impl Pursuit {
 
 /// Keeps a call without a key that nobody could answer, where its route keeps all. Its caller is not
 /// held up: it was told already that there is no answer.
-pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
+pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault, refused: Option<&str>) {
     let wanted = call.policy().tickets == KeepTickets::All
         && !call.kept_elsewhere
         && afterwards(fault.code) == Afterwards::Ticket;
     let Some(store) = worker.shared.durable.mounted().filter(|_| wanted) else {
         return;
     };
-    let ticket = new_ticket(worker, call, fault, None);
+    let ticket = new_ticket(worker, call, fault, refused);
     worker.spawn(async move {
         if let Err(error) = store.open_ticket(ticket).await {
             tracing::warn!(%error, "a call that nobody could answer could not be kept");
@@ -397,17 +400,22 @@ pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
     });
 }
 
-/// The ticket of a call that found no answer.
-fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) -> NewTicket {
+/// The ticket of a call without a key that found no answer; `refused` = what the last one said that a
+/// gate held back.
+fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, refused: Option<&str>) -> NewTicket {
+    let content = KeptRequest {
+        refused: refused.map(str::to_owned),
+        ..kept::request(call)
+    };
     let broken = Broken {
         scope: call.scope.clone(),
         exchange: call.id.clone(),
-        key: key.cloned(),
+        key: None,
         run: call.run.clone(),
         step: call.step.clone(),
         route: call.snapshot.config.routes[call.route].model.clone(),
         model: call.model.clone(),
-        content: kept::request(call).to_bytes(),
+        content: content.to_bytes(),
     };
     broken.ticket(worker, call.policy(), fault)
 }

@@ -13,6 +13,7 @@ mod again;
 mod auth;
 mod crowd;
 mod drain;
+mod gates;
 mod keyed;
 mod later;
 mod ledger;
