@@ -8,11 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_config::checked::Policy;
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::shown_key;
-use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState};
+use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState, NewTicket, RetryPolicy, TicketKind};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::in_hand::InHand;
 use super::pursue::{run_claimed, unpack};
 use super::recording::Recording;
 use crate::admit::{Call, Told, Who, identify, understand};
@@ -112,27 +114,56 @@ pub(crate) async fn fetch(
 
 /// Makes a call whose process died before it could answer. Its key is claimed already.
 pub(crate) async fn resume(worker: Rc<Worker>, abandoned: Abandoned) {
+    let asked = (abandoned.id.clone(), abandoned.fingerprint);
+    let in_hand = InHand::new(&worker, &asked, &abandoned.exchange);
     let called = KeptRequest::from_bytes(&abandoned.request)
         .ok_or_else(|| Fault::new(Code::Internal, "what was kept is no request"))
         .and_then(|kept| recall(&worker, kept, &abandoned.id.scope));
     match called {
-        Ok(call) => {
-            let asked = (abandoned.id, abandoned.fingerprint);
-            run_claimed(worker, call, asked, abandoned.fence).await;
-        }
+        Ok(call) => run_claimed(&worker, call, in_hand, abandoned).await,
+        // It was accepted: given back, it is taken up again a lease later.
+        Err(fault) if fault.code.is_passing() => {}
         Err(fault) => {
-            tracing::warn!(
-                exchange = abandoned.exchange,
-                message = fault.message,
-                "a call that was to be answered later can't be made any more"
-            );
-            if let Ok(store) = worker.shared.durable.store()
-                && let Err(error) = store.release_key(&abandoned.id, abandoned.fence).await
-            {
-                tracing::warn!(%error, "its key can't be released");
+            if keep(&worker, &abandoned, &fault).await {
+                in_hand.settled();
             }
         }
     }
+}
+
+/// The ticket of an accepted call that can't be made as the configuration is now.
+async fn keep(worker: &Worker, abandoned: &Abandoned, fault: &Fault) -> bool {
+    tracing::warn!(
+        exchange = abandoned.exchange,
+        message = fault.message,
+        "a call that was to be answered later can't be made any more"
+    );
+    let kept = KeptRequest::from_bytes(&abandoned.request);
+    let (now, policy) = (worker.shared.clock.wall(), Policy::default());
+    let expires = now + policy.ticket_expiry;
+    let ticket = NewTicket {
+        kind: TicketKind::Call,
+        scope: abandoned.id.scope.clone(),
+        subject: abandoned.exchange.clone(),
+        key: Some(abandoned.id.clone()),
+        run: abandoned.run.clone(),
+        step: abandoned.step.clone(),
+        title: format!("accepted, and can't be made: {}", fault.message),
+        facts: serde_json::json!({"code": fault.code.number(), "message": fault.message}),
+        route: kept.map(|kept| kept.route),
+        content: Some(abandoned.request.clone()),
+        policy: RetryPolicy::OnRepeat,
+        not_before: now,
+        expires,
+        now,
+    };
+    let Some(store) = worker.shared.durable.mounted() else {
+        return false;
+    };
+    let kept = store.ticket_key(&abandoned.id, abandoned.fence, ticket, expires);
+    kept.await
+        .inspect_err(|error| tracing::warn!(%error, "its ticket can't be stored"))
+        .is_ok()
 }
 
 /// A kept request as a call of today's configuration.

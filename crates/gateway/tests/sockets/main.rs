@@ -12,6 +12,7 @@ mod abort;
 mod auth;
 mod crowd;
 mod drain;
+mod kept_limits;
 mod keyed;
 mod ledger;
 mod limits;

@@ -1,5 +1,7 @@
 //! Idempotency keys.
 
+use std::borrow::Borrow;
+
 use holdfast_core::time::Wall;
 
 use crate::engine::job::{Quick, Shape};
@@ -70,14 +72,14 @@ impl Store {
         &self,
         id: &KeyId,
         fence: i64,
-        answer: StoredAnswer,
+        answer: impl Borrow<StoredAnswer> + Send,
         now: Wall,
         expires: Wall,
     ) -> Result<bool> {
         let done = Completion {
             id: id.clone(),
             fence,
-            answer: self.answer_for(id, &answer)?,
+            answer: self.answer_for(id, answer.borrow())?,
             now,
             expires,
         };
@@ -99,6 +101,16 @@ impl Store {
             Box::pin(keys::release(tx, claim))
         })
         .await
+    }
+
+    /// Gives a running key back, soon, for whoever wants it: this process no longer works on what it
+    /// claimed under `exchange`.
+    pub fn give_back_key(&self, id: &KeyId, exchange: &str) {
+        self.inner().undos.push(Undo::Key {
+            scope: id.scope.clone(),
+            key: id.key.clone(),
+            exchange: exchange.to_owned(),
+        });
     }
 
     /// Puts the call into the review queue: an open ticket of the key is updated and keeps its id.

@@ -126,13 +126,21 @@ impl Home {
 
     /// A store that can be killed.
     pub(crate) async fn process(&self) -> Process {
-        let runtime = runtime();
-        let opening = Store::open(self.options(), runtime.handle().clone());
-        let store = opening.await.unwrap();
-        Process {
-            runtime: Some(runtime),
-            store,
-        }
+        // The lock of one that was killed comes free a moment later.
+        until(async || {
+            let runtime = runtime();
+            match Store::open(self.options(), runtime.handle().clone()).await {
+                Ok(store) => Some(Process {
+                    runtime: Some(runtime),
+                    store,
+                }),
+                Err(_) => {
+                    runtime.shutdown_background();
+                    None
+                }
+            }
+        })
+        .await
     }
 
     pub(crate) const fn is_postgres(&self) -> bool {

@@ -17,6 +17,7 @@ both!(
     the_dead_lose_their_keys,
     a_call_in_review_comes_back,
     an_asynchronous_call_goes_on_elsewhere,
+    what_is_given_back_is_free,
     a_claim_that_nobody_heard_of_is_given_back,
     names_have_a_limit,
 );
@@ -222,10 +223,20 @@ async fn a_call_in_review_comes_back(home: Home) {
     assert_eq!((kept.attempts, kept.state), (2, TicketState::Open));
     assert_eq!(kept.content.as_deref(), Some(b"the request".as_slice()));
     // And it is given up once, and answered in the end.
-    let third = fresh(&store.reopen_key(&key("k"), "third", NOW).await.unwrap());
+    let third = fresh(
+        &store
+            .reopen_key(&key("k"), "third", NOW)
+            .await
+            .unwrap(),
+    );
     assert_eq!(store.release_key(&key("k"), third).await, Ok(true));
     assert!(is_ticketed(&store.claim_key(claim("k")).await.unwrap()));
-    let last = fresh(&store.reopen_key(&key("k"), "last", NOW).await.unwrap());
+    let last = fresh(
+        &store
+            .reopen_key(&key("k"), "last", NOW)
+            .await
+            .unwrap(),
+    );
     let done = store
         .complete_key(&key("k"), last, answer("at last"), NOW, later(HOUR))
         .await;
@@ -267,6 +278,24 @@ async fn an_asynchronous_call_goes_on_elsewhere(home: Home) {
         .complete_key(&call.id, call.fence, answer("a"), NOW, later(HOUR))
         .await;
     assert_eq!(done, Ok(true));
+}
+
+async fn what_is_given_back_is_free(home: Home) {
+    let store = home.open().await;
+    let first = claim("k");
+    let fence = fresh(&store.claim_key(first.clone()).await.unwrap());
+    store.give_back_key(&key("k"), "another exchange");
+    store.give_back_key(&key("k"), &first.exchange);
+    let next = until(async || match store.claim_key(claim("k")).await.unwrap() {
+        Claimed::Fresh { fence } => Some(fence),
+        _ => None,
+    })
+    .await;
+    assert_eq!(next, fence + 1);
+    let late = store
+        .complete_key(&key("k"), fence, answer("a"), NOW, later(HOUR))
+        .await;
+    assert_eq!(late, Ok(false));
 }
 
 async fn a_claim_that_nobody_heard_of_is_given_back(home: Home) {
