@@ -34,13 +34,14 @@ pub(super) fn is_wished(headers: &HeaderMap) -> bool {
         .any(|wish| wish.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-/// 202 once the call is sure to be made; what is there already is given at once.
+/// 202 once the call is sure to be made; what is there already is given at once. A call whose first
+/// caller waits for it is not kept, and so is waited for.
 pub(super) async fn accepted(
     recording: Arc<Recording>,
     id: &KeyId,
     joined: bool,
 ) -> Result<Response<Reply>, Fault> {
-    if recording.is_run_here().await {
+    if recording.is_run_here().await && recording.is_sure() {
         return Ok(running(id));
     }
     Ok(recording.respond(joined).await)

@@ -77,6 +77,9 @@ pub(super) fn spawn(
     recording: Arc<Recording>,
     later: bool,
 ) {
+    if later {
+        recording.outlives_us();
+    }
     let task = pursue(worker.clone(), call, asked, recording, later);
     worker.spawn(task);
 }
@@ -121,6 +124,7 @@ pub(super) async fn run_claimed(
     };
     let asked = (abandoned.id, abandoned.fingerprint);
     let recording = Recording::new(&worker.shared, call.wishes.dialect, &call.id);
+    recording.outlives_us();
     worker.shared.registry.replace(&asked, recording.clone());
     let in_hand = in_hand.followed(&recording);
     let pursuit = Pursuit {
@@ -144,6 +148,7 @@ impl Pursuit {
         let clock = self.worker.shared.clock;
         let terms = call.policy();
         let deadline = clock.now() + terms.deadline;
+        let request = later.then(|| kept_request(call).to_bytes());
         let mut pause = LOOK;
         loop {
             let now = clock.wall();
@@ -151,7 +156,7 @@ impl Pursuit {
                 id: self.id().clone(),
                 fingerprint: self.asked.1,
                 exchange: call.id.clone(),
-                request: later.then(|| kept_request(call).to_bytes()),
+                request: request.clone(),
                 run: call.run.clone(),
                 step: call.step.clone(),
                 now,
@@ -160,7 +165,10 @@ impl Pursuit {
             let claimed = self.store.claim_key(claim).await?;
             let claimed = match claimed {
                 Claimed::Ticketed { .. } if terms.ticket_retry == TicketRetry::OnRepeat => {
-                    self.store.reopen_key(self.id(), &call.id, now).await?
+                    let request = request.as_deref();
+                    self.store
+                        .reopen_key(self.id(), &call.id, request, now)
+                        .await?
                 }
                 claimed => claimed,
             };

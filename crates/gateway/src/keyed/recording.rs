@@ -45,6 +45,7 @@ struct State {
     replayed: bool,
     /// This process makes the call.
     runs_here: bool,
+    outlives_us: bool,
     wakers: HashMap<u64, Waker>,
     readers: u64,
 }
@@ -81,10 +82,21 @@ impl Recording {
                 end: None,
                 replayed: false,
                 runs_here: false,
+                outlives_us: false,
                 wakers: HashMap::new(),
                 readers: 0,
             }),
         })
+    }
+
+    /// The request is kept with the key: if this process dies, another one makes the call.
+    pub(crate) fn outlives_us(&self) {
+        self.change(|state| state.outlives_us = true);
+    }
+
+    /// Whether the call is sure to be made, whatever becomes of this process.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.state.lock().outlives_us
     }
 
     /// The key is claimed and the call is made now.

@@ -336,6 +336,27 @@ async fn an_answer_may_be_fetched_later() {
     missing.assert_fault(404, "HF-031");
 }
 
+/// A 202 is a promise that outlives this process. A call that somebody waits for is not kept for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_waited_for_is_not_promised_for_later() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    one.set_fault(&"slow-headers:300".parse().unwrap());
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me");
+    let first = {
+        let body = body.clone();
+        tokio::spawn(async move { call(at, "/v1/messages", "k", &body).await })
+    };
+    until("the vendor is asked", || one.requests().len() == 1).await;
+    let headers = [("prefer", "respond-async"), ("idempotency-key", "k")];
+    let joined = send(at, Method::POST, "/v1/messages", &headers, body.to_string()).await;
+    joined.assert_whole();
+    assert!(replayed(&joined));
+    assert_eq!(first.await.unwrap().text, joined.text);
+    assert_eq!(one.requests().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_process_accepted_is_answered_or_lies_before_a_person() {
     let (one, two) = (vendor("one").await, vendor("two").await);

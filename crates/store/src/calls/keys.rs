@@ -143,8 +143,19 @@ impl Store {
     /// A new round for a key in the review queue: `Fresh` if its ticket is open, nobody has claimed it
     /// and its `not_before` has passed; else what it is. A key whose ticket is decided or gone is
     /// `Fresh` too. One that does not exist is `Unavailable`: claim it instead.
-    pub async fn reopen_key(&self, id: &KeyId, exchange: &str, now: Wall) -> Result<Claimed> {
+    ///
+    /// `request` as in [`NewClaim`].
+    pub async fn reopen_key(
+        &self,
+        id: &KeyId,
+        exchange: &str,
+        request: Option<&[u8]>,
+        now: Wall,
+    ) -> Result<Claimed> {
         names(&[exchange])?;
+        let request = request
+            .map(|request| self.seal("requests", &place(id), request))
+            .transpose()?;
         let undo = Undo::Key {
             scope: id.scope.clone(),
             key: id.key.clone(),
@@ -153,6 +164,7 @@ impl Store {
         let call = keys::Reopening {
             id: id.clone(),
             exchange: exchange.to_owned(),
+            request,
             now,
         };
         let outcome = self

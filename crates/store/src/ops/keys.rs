@@ -210,10 +210,12 @@ fn decide(kept: &Kept, fingerprint: &[u8; 32], now: Wall) -> Verdict {
 async fn take(tx: &mut Tx, claim: &Claim, kept: &Kept, anew: bool) -> Result<Outcome> {
     let (new, fence) = (&claim.new, kept.fence + 1);
     let me = tx.owner.to_string();
-    let (ticket, created) = if anew {
-        (None, new.now)
+    // A call that was accepted to be answered later stays one, whoever takes it over.
+    let (ticket, created, request) = if anew {
+        (None, new.now, &claim.request)
     } else {
-        (kept.ticket.as_deref(), kept.created)
+        let request = claim.request.as_ref().or(kept.request.as_ref());
+        (kept.ticket.as_deref(), kept.created, &request.cloned())
     };
     tx.execute(
         "UPDATE keys SET state = 'running', fingerprint = $3, exchange = $4, owner = $5, fence = $6, token = NULL, ticket = $7, run = $8, step = $9, created = $10, expires = $11, status = NULL, headers = NULL, outcome = NULL, request = $12, body = NULL WHERE scope = $1 AND key = $2",
@@ -229,7 +231,7 @@ async fn take(tx: &mut Tx, claim: &Claim, kept: &Kept, anew: bool) -> Result<Out
             &new.step,
             created,
             new.expires,
-            &claim.request
+            request
         ],
     )
     .await?;
@@ -355,6 +357,8 @@ pub(crate) async fn ticket(tx: &mut Tx, call: &Ticketing) -> Result<Option<Strin
 pub(crate) struct Reopening {
     pub(crate) id: KeyId,
     pub(crate) exchange: String,
+    /// Sealed.
+    pub(crate) request: Option<Vec<u8>>,
     pub(crate) now: Wall,
 }
 
@@ -374,14 +378,15 @@ pub(crate) async fn reopen(tx: &mut Tx, call: &Reopening) -> Result<Option<Outco
     };
     let (me, fence) = (tx.owner.to_string(), kept.fence + 1);
     tx.execute(
-        "UPDATE keys SET state = 'running', owner = $3, fence = $4, exchange = $5, ticket = $6, token = NULL WHERE scope = $1 AND key = $2",
+        "UPDATE keys SET state = 'running', owner = $3, fence = $4, exchange = $5, ticket = $6, request = $7, token = NULL WHERE scope = $1 AND key = $2",
         args![
             &call.id.scope,
             &call.id.key,
             me,
             fence,
             &call.exchange,
-            keeps.then_some(ticket)
+            keeps.then_some(ticket),
+            &call.request
         ],
     )
     .await?;

@@ -17,6 +17,7 @@ both!(
     the_dead_lose_their_keys,
     a_call_in_review_comes_back,
     an_asynchronous_call_goes_on_elsewhere,
+    an_accepted_call_stays_one,
     what_is_given_back_is_free,
     a_claim_that_nobody_heard_of_is_given_back,
     names_have_a_limit,
@@ -196,10 +197,10 @@ async fn a_call_in_review_comes_back(home: Home) {
     assert!(is_ticketed(&found));
     // Too early; and while somebody has it.
     assert!(is_ticketed(
-        &store.reopen_key(&key("k"), &id(), NOW).await.unwrap()
+        &store.reopen_key(&key("k"), &id(), None, NOW).await.unwrap()
     ));
     let next = store
-        .reopen_key(&key("k"), "second", later(1000))
+        .reopen_key(&key("k"), "second", None, later(1000))
         .await
         .unwrap();
     let second = fresh(&next);
@@ -207,7 +208,7 @@ async fn a_call_in_review_comes_back(home: Home) {
     let state = store.ticket(&made).await.unwrap().unwrap().state;
     assert_eq!(state, TicketState::Retrying);
     let found = store
-        .reopen_key(&key("k"), &id(), later(1000))
+        .reopen_key(&key("k"), &id(), None, later(1000))
         .await
         .unwrap();
     assert!(matches!(found, Claimed::Running { exchange, .. } if exchange == "second"));
@@ -225,7 +226,7 @@ async fn a_call_in_review_comes_back(home: Home) {
     // And it is given up once, and answered in the end.
     let third = fresh(
         &store
-            .reopen_key(&key("k"), "third", NOW)
+            .reopen_key(&key("k"), "third", None, NOW)
             .await
             .unwrap(),
     );
@@ -233,7 +234,7 @@ async fn a_call_in_review_comes_back(home: Home) {
     assert!(is_ticketed(&store.claim_key(claim("k")).await.unwrap()));
     let last = fresh(
         &store
-            .reopen_key(&key("k"), "last", NOW)
+            .reopen_key(&key("k"), "last", None, NOW)
             .await
             .unwrap(),
     );
@@ -244,7 +245,7 @@ async fn a_call_in_review_comes_back(home: Home) {
     let kept = store.ticket(&made).await.unwrap().unwrap();
     assert_eq!(kept.state, TicketState::Resolved);
     assert_eq!(kept.decided_by.as_deref(), Some("repeat"));
-    let found = store.reopen_key(&key("k"), &id(), NOW).await.unwrap();
+    let found = store.reopen_key(&key("k"), &id(), None, NOW).await.unwrap();
     assert!(matches!(found, Claimed::Done(stored) if stored.body == b"at last"));
 }
 
@@ -278,6 +279,46 @@ async fn an_asynchronous_call_goes_on_elsewhere(home: Home) {
         .complete_key(&call.id, call.fence, answer("a"), NOW, later(HOUR))
         .await;
     assert_eq!(done, Ok(true));
+}
+
+/// Neither a repeat that waits for the answer nor a new round makes an accepted call one that dies with
+/// its process.
+async fn an_accepted_call_stays_one(home: Home) {
+    let process = home.process().await;
+    let kept = NewClaim {
+        request: Some(b"{}".to_vec()),
+        ..claim("k")
+    };
+    fresh(&process.store.claim_key(kept).await.unwrap());
+    process.kill();
+    let process = home.process().await;
+    let fence = until(async || match process.store.claim_key(claim("k")).await {
+        Ok(Claimed::Fresh { fence }) => Some(fence),
+        _ => None,
+    })
+    .await;
+    process.kill();
+    let process = home.process().await;
+    let call = until(async || process.store.abandoned_calls(10).await.unwrap().pop()).await;
+    assert_eq!(
+        (call.request.as_slice(), call.fence),
+        (b"{}".as_slice(), fence + 1)
+    );
+    let ticket = ticket(TicketKind::Call, "exchange");
+    let ticketed = process
+        .store
+        .ticket_key(&key("k"), call.fence, ticket, later(HOUR))
+        .await;
+    assert!(ticketed.unwrap().is_some());
+    let again = process
+        .store
+        .reopen_key(&key("k"), "again", Some(b"[]"), NOW)
+        .await;
+    fresh(&again.unwrap());
+    process.kill();
+    let store = home.reopen().await;
+    let call = until(async || store.abandoned_calls(10).await.unwrap().pop()).await;
+    assert_eq!(call.request, b"[]");
 }
 
 async fn what_is_given_back_is_free(home: Home) {

@@ -362,7 +362,7 @@ async fn due_tickets_are_retried_by_one(home: Home) {
         .iter()
         .find(|ticket| ticket.key == Some(key("a")))
         .unwrap();
-    let found = one.reopen_key(&key("a"), &id(), NOW).await.unwrap();
+    let found = one.reopen_key(&key("a"), &id(), None, NOW).await.unwrap();
     assert!(matches!(found, Claimed::Ticketed { .. }));
     // By whoever took it: one answers, one fails.
     let by = async |ticket: &Ticket, outcome: Retried| {
@@ -443,7 +443,7 @@ async fn what_the_dead_were_retrying_comes_back(home: Home) {
     fresh(
         &process
             .store
-            .reopen_key(&key("b"), &id(), NOW)
+            .reopen_key(&key("b"), &id(), None, NOW)
             .await
             .unwrap(),
     );
@@ -489,7 +489,7 @@ async fn a_round_that_died_is_answered_by_hand(home: Home) {
     fresh(
         &process
             .store
-            .reopen_key(&key("k"), &id(), NOW)
+            .reopen_key(&key("k"), &id(), None, NOW)
             .await
             .unwrap(),
     );
