@@ -1,6 +1,11 @@
 //! A hole in Holdfast itself: the task of a keyed call panics. In a process of its own, because a
 //! failpoint is everybody's.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed anyway"
+)]
+
 #[expect(dead_code, reason = "the other tests need the rest")]
 #[path = "sockets/rig.rs"]
 mod rig;

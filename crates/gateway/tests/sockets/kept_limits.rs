@@ -24,7 +24,7 @@ async fn endless(piece: usize) -> String {
             let event = event.clone();
             tokio::spawn(async move {
                 let mut request = [0; 4096];
-                tcp.read(&mut request).await.unwrap();
+                assert_ne!(tcp.read(&mut request).await.unwrap(), 0);
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
                 tcp.write_all(head.as_bytes()).await.unwrap();
                 // Until whoever reads has had enough.

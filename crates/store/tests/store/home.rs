@@ -129,16 +129,15 @@ impl Home {
         // The lock of one that was killed comes free a moment later.
         until(async || {
             let runtime = runtime();
-            match Store::open(self.options(), runtime.handle().clone()).await {
-                Ok(store) => Some(Process {
-                    runtime: Some(runtime),
-                    store,
-                }),
-                Err(_) => {
-                    runtime.shutdown_background();
-                    None
-                }
-            }
+            let opening = Store::open(self.options(), runtime.handle().clone());
+            let Ok(store) = opening.await else {
+                runtime.shutdown_background();
+                return None;
+            };
+            Some(Process {
+                runtime: Some(runtime),
+                store,
+            })
         })
         .await
     }
