@@ -67,6 +67,7 @@ pub(crate) fn config(draft: &Draft, checker: &mut Checker<'_>) -> Option<Config>
     };
     access::exposure(draft, &config, checker);
     durable::without_store(draft, &config, checker);
+    durable::storable(draft, &config, checker);
     checker.is_clean().then_some(config)
 }
 

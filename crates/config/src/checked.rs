@@ -12,8 +12,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use durable::{
-    EffectKind, EffectTarget, Effects, GateOn, GateTerms, Idempotency, KeepTickets, Repeats,
-    Retention, Review, Runs, SmtpSecurity, StorePlace, StoreTerms, TicketRetry, Webhook,
+    EffectKind, EffectTarget, Effects, GateOn, GateTerms, Idempotency, KeepTickets, MOST_STORED,
+    MOST_STORED_REQUEST, Repeats, Retention, Review, Runs, SmtpSecurity, StorePlace, StoreTerms,
+    TicketRetry, Webhook,
 };
 pub use policy::{
     Backoff, Breaker, Budget, Delivery, EmptyAnswer, OnRefusal, Policy, Timeouts, UpstreamStream,

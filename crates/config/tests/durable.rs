@@ -72,6 +72,15 @@ fn without_a_section_there_is_a_file_beside_the_configuration() {
 }
 
 #[test]
+fn without_a_store_sizes_have_no_cap() {
+    let limits = "limits: { answer_bytes: 100MiB, body_bytes: 100MiB }\n";
+    let config = config(&format!("store: {{ url: none }}\n{limits}"));
+    assert_eq!(config.limits.body_bytes, 100 << 20);
+    let most = "limits: { answer_bytes: 64MiB, body_bytes: 47MiB }\n";
+    assert_eq!(self::config(most).limits.answer_bytes, 64 << 20);
+}
+
+#[test]
 fn the_forms_of_a_store_url() {
     let place = |url: &str| {
         let config = config(&format!("store: {{ url: \"{url}\" }}\n"));

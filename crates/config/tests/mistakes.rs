@@ -102,6 +102,7 @@ cases! {
     limits_that_contradict: with(
         "limits: { header_bytes: 10, buffered_bytes: 1MiB, body_bytes: 2MiB }\n"
     );
+    limits_over_what_can_be_stored: with("limits: { answer_bytes: 65MiB, body_bytes: 48MiB }\n");
     shares: with("defaults: { budget: { share: 110% }, breaker: { share: 0 } }\n");
     missing_variables: provider("    kind: openai\n    key: ${NOPE}\n    base_url: ${NOPE2:-x}");
     bad_expressions: provider("    kind: openai\n    key: ${KEY\n    domain: ${a b}");

@@ -262,6 +262,15 @@ impl Exchange {
         self.finish(Outcome::CallerGone, None, now);
     }
 
+    /// Whoever drives it has no place for what it releases: all work stops and the caller is told
+    /// `fault` instead of what was not handed out yet. Not after the `Finish`.
+    pub fn handle_no_place(&mut self, fault: Fault, now: Time) {
+        self.actions.clear();
+        self.cancel_leg(now);
+        self.show.drop_waiting();
+        self.finish(Outcome::Told(fault), None, now);
+    }
+
     /// When [`Self::handle_timeout`] must be called at the latest; `None` once it is finished.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.state == State::Finished {

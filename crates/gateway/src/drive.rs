@@ -15,6 +15,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use holdfast_core::classify;
 use holdfast_core::exchange::{Action, Exchange, Finish, Head, Outcome, Send, Setup};
+use holdfast_core::fault::Fault;
 use holdfast_upstream::{Answer, Error as UpstreamError};
 use http::{HeaderMap, Response, header};
 use tokio::time::Sleep;
@@ -121,6 +122,12 @@ impl Drive {
             }
             ready!(self.poll_timer(cx));
         }
+    }
+
+    /// What it releases can't be kept: it ends, and its caller is told why. Not after `Step::Finish`.
+    pub(crate) fn give_up(&mut self, fault: Fault) {
+        let now = self.worker.shared.clock.now();
+        self.exchange.handle_no_place(fault, now);
     }
 
     /// `provider/model` of the target that is being asked, and how many were asked.

@@ -100,7 +100,7 @@ impl Gateway {
             busy: watch::Sender::new(0),
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
-            buffered: AtomicUsize::new(0),
+            buffered: Arc::default(),
             durable: Durable::none(),
             registry: Registry::default(),
             services: ArcSwapOption::empty(),

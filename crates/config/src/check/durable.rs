@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::checked::{
-    Config, Delivery, GateTerms, Policy, Retention, Review, Route, Runs, Step, StorePlace,
-    StoreTerms,
+    Config, Delivery, GateTerms, MOST_STORED, MOST_STORED_REQUEST, Policy, Retention, Review,
+    Route, Runs, Step, StorePlace, StoreTerms,
 };
 use crate::diagnostic::Problem;
 use crate::draft::{
@@ -258,6 +258,28 @@ fn schema(given: &Spanned<AnyJson>, checker: &mut Checker<'_>) -> Option<String>
                 return None;
             }
             Some(text)
+        }
+    }
+}
+
+/// A keyed call's answer and, for the review queue, its request are stored whole. Larger ones could be
+/// taken in, and never kept.
+pub(super) fn storable(draft: &Draft, config: &Config, checker: &mut Checker<'_>) {
+    let Some(limits) = draft.limits.get().filter(|_| config.store.is_some()) else {
+        return;
+    };
+    let sizes = [
+        ("answer_bytes", &limits.answer_bytes, MOST_STORED),
+        ("body_bytes", &limits.body_bytes, MOST_STORED_REQUEST),
+    ];
+    for (name, size, most) in sizes {
+        if let Some(given) = size.given()
+            && given.value.0 > most
+        {
+            let most = most >> 20;
+            let message = format!("`{name}` is over {most}MiB, the most that can be stored");
+            let problem = Problem::error(given.span.clone(), message);
+            checker.report(problem.help("only with `store: { url: none }` it may be more"));
         }
     }
 }

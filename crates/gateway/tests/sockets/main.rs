@@ -14,6 +14,7 @@ mod auth;
 mod crowd;
 mod drain;
 mod gates;
+mod kept_limits;
 mod keyed;
 mod later;
 mod ledger;

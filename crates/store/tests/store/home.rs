@@ -126,13 +126,20 @@ impl Home {
 
     /// A store that can be killed.
     pub(crate) async fn process(&self) -> Process {
-        let runtime = runtime();
-        let opening = Store::open(self.options(), runtime.handle().clone());
-        let store = opening.await.unwrap();
-        Process {
-            runtime: Some(runtime),
-            store,
-        }
+        // The lock of one that was killed comes free a moment later.
+        until(async || {
+            let runtime = runtime();
+            let opening = Store::open(self.options(), runtime.handle().clone());
+            let Ok(store) = opening.await else {
+                runtime.shutdown_background();
+                return None;
+            };
+            Some(Process {
+                runtime: Some(runtime),
+                store,
+            })
+        })
+        .await
     }
 
     pub(crate) const fn is_postgres(&self) -> bool {
