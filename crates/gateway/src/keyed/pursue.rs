@@ -39,6 +39,8 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How often a write that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// What came of a vendor that never lets us wait is published when it is that much.
+const MOST_AT_ONCE: usize = 64 << 10;
 
 /// The check of a configuration speaks of the store's own limit.
 const _: () = assert!(holdfast_config::checked::MOST_STORED == MAX_CONTENT_BYTES);
@@ -221,7 +223,7 @@ impl Pursuit {
             headers: emit::stream_headers(&drive),
         };
         let mut head = Some(head);
-        let mut bytes = first.len();
+        let (mut bytes, mut waiting) = (first.len(), first.len());
         let mut batch = vec![first];
         loop {
             let step = std::future::poll_fn(|cx| match drive.poll_step(cx) {
@@ -236,21 +238,35 @@ impl Pursuit {
                 }
                 Some(Step::Release(more)) => {
                     bytes += more.len();
+                    waiting += more.len();
+                    if waiting > MOST_AT_ONCE {
+                        waiting = more.len();
+                        if !self.show(&mut head, &mut batch) {
+                            drive.give_up(no_room());
+                        }
+                    }
+                    // It may be the last: that one goes with the end.
                     batch.push(more);
                 }
                 Some(Step::Finish(finish)) => {
                     return self.close(drive, head, batch, finish, fence).await;
                 }
                 None => {
-                    if let Some(head) = head.take() {
-                        self.recording.begin(head);
-                    }
-                    if !self.recording.publish(batch.drain(..)) {
+                    waiting = 0;
+                    if !self.show(&mut head, &mut batch) {
                         drive.give_up(no_room());
                     }
                 }
             }
         }
+    }
+
+    /// Publishes what waits. `false` = there is no room for more.
+    fn show(&self, head: &mut Option<Head>, batch: &mut Vec<Bytes>) -> bool {
+        if let Some(head) = head.take() {
+            self.recording.begin(head);
+        }
+        self.recording.publish(batch.drain(..))
     }
 
     /// The end: kept first, told then. `head` = it was not published yet.

@@ -54,7 +54,7 @@ async fn a_stream_over_what_the_store_takes_is_broken_and_told() {
     let body = chat("gpt", true, "tell me");
     for round in 1..=2 {
         let answer = call(at, "/v1/chat/completions", "k", &body).await;
-        assert_eq!(answer.status, 200);
+        assert_eq!(answer.status, 200, "{}", answer.text);
         assert!(answer.cut.is_some() && !replayed(&answer));
         let (_, last) = answer.text.rsplit_once("\n\ndata: ").unwrap();
         assert!(last.contains("HF-012"), "{last}");
