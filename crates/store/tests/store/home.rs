@@ -212,6 +212,11 @@ pub(crate) fn id() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }
 
+/// An id that was made at this moment.
+pub(crate) fn id_at(moment: Wall) -> String {
+    format!("{:012x}{}", moment.0, &id()[12..])
+}
+
 pub(crate) fn key(name: &str) -> KeyId {
     KeyId {
         scope: "ann".to_owned(),
