@@ -132,15 +132,23 @@ class Vendor(Counting):
 
     def __init__(self):
         super().__init__(self.reply)
-        self.number = 0
+        self.number, self.spoiled, self.prompts = 0, Counter(), {}
+
+    def spoil(self, run, times):
+        """So many answers for a run have no text from now on: no gate lets them through."""
+        self.spoiled[run] = times
 
     def reply(self, headers, body):
-        prompt = body["messages"][-1]["content"]
-        if isinstance(prompt, list):
-            prompt = prompt[0]["text"]
-        run = next(word for word in prompt.replace(":", " ").split() if word.startswith("invoice-"))
+        said = [message["content"] for message in body["messages"]]
+        said = [content if isinstance(content, str) else content[0]["text"] for content in said]
+        # Whoever is asked again has the question first, and why he is asked again last.
+        run = next(word for prompt in said for word in prompt.replace(":", " ").split() if word.startswith("invoice-"))
+        self.prompts.setdefault(run, []).append(said[-1])
         self.number += 1
         mail = {"subject": f"Reminder {self.number}", "text": f"Dear customer, {run} is still open. Kind regards."}
+        if self.spoiled[run] > 0:
+            self.spoiled[run] -= 1
+            del mail["text"]
         message = {"role": "assistant", "content": json.dumps(mail), "refusal": None}
         usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
@@ -208,6 +216,10 @@ class Gateway:
 
     def asked(self, run):
         """The approval of a run, waited for by the event stream from its beginning."""
+        return self.event(f"/v1/approvals?run={run}", "approvals", f"no approval of {run} was asked for")
+
+    def event(self, path, name, missing):
+        """The first of a list that has something in it after some event."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         connection.request("GET", "/v1/events?after=0")
         end = time.monotonic() + PATIENCE
@@ -216,11 +228,15 @@ class Gateway:
             if time.monotonic() > end:
                 break
             if line.startswith(b"data:"):
-                found = self.ask("GET", f"/v1/approvals?run={run}")["approvals"]
+                found = self.ask("GET", path)[name]
                 if found:
                     connection.close()
                     return found[0]
-        raise Failed(f"no approval of {run} was asked for")
+        raise Failed(missing)
+
+    def ticket(self, run):
+        """The ticket of a run's call, waited for in the same way."""
+        return self.event(f"/v1/tickets?kind=gate&state=open&run={run}", "tickets", f"no ticket of {run} was opened")
 
     def decide(self, run, choice="approve"):
         approval = self.asked(run)
@@ -373,4 +389,56 @@ def both_killed(world, flow):
     once(world, run)
 
 
+def the_gate_asks_again(world, flow):
+    """The first answer fails the gate: the model is told why, and no step sees anything but its second one."""
+    run = "invoice-6"
+    world.vendor.spoil(run, 1)
+    first = flow.start(run)
+    world.gateway.decide(run)
+    result = first.wait()
+    is_whole(result, run)
+    check(world.totals(run) == (2, 1, 1), f"{run}: {world.totals(run)}")
+    reason = world.vendor.prompts[run][1]
+    check("not accepted" in reason and "text" in reason, f"the model was not told why: {reason}")
+    check(flow.start(run).wait() == result, "the second time brought something else")
+    check(world.totals(run) == (2, 1, 1), f"{run}: {world.totals(run)} after the second time")
+
+
+def answered_by_hand(world, flow):
+    """No answer passes: a person writes one, and the workflow goes on with it as if the model had."""
+    run = "invoice-7"
+    world.vendor.spoil(run, 1000)
+    first = flow.start(run)
+    ticket = world.gateway.ticket(run)
+    first.kill()
+    asked = world.vendor.counts[run]
+    check(world.target.counts[run] == 0, "something was sent")
+    mail = json.dumps({"subject": "Reminder by hand", "text": f"Dear customer, {run} is still open. Kind regards."})
+    world.gateway.ask("POST", f"/v1/tickets/{ticket['id']}/answer", {"text": mail, "by": "Ann"})
+    again = flow.start(run)
+    world.gateway.decide(run)
+    result = again.wait()
+    is_whole(result, run)
+    check(result["receipt"]["subject"] == "Reminder by hand", f"not what the person wrote: {result}")
+    check(world.totals(run) == (asked, 1, 1), f"{run}: {world.totals(run)}")
+
+
+def rejected(world, flow):
+    """The person says no: nothing is sent, now or later, and the workflow ends and says so."""
+    run = "invoice-8"
+    first = flow.start(run)
+    world.gateway.decide(run, "reject")
+    result = first.wait()
+    check(result == {"run": run, "choice": "reject"}, f"it does not say that it was rejected: {result}")
+    check(flow.start(run).wait() == result, "the second time brought something else")
+    check(world.totals(run) == (1, 1, 0), f"{run}: {world.totals(run)}")
+    shown = world.gateway.ask("GET", f"/v1/runs/{run}")
+    # An orchestrator with a memory of its own declares no run, and ends none.
+    ended = shown["state"] == "done" or not shown["declared"]
+    check(ended and not shown["effects"], f"the run is {shown['state']} with {len(shown['effects'])} effects")
+    check(world.target.counts[run] == 0, "the target was asked")
+
+
 SCENES = [twice, killed_in_the_model_call, killed_while_it_waits, killed_in_the_effect, both_killed]
+# What the gate and the person may say as well, where a flow needs no server of its own that is slow to start.
+TURNS = [the_gate_asks_again, answered_by_hand, rejected]

@@ -7,6 +7,7 @@
 
 Each is run to its end, run again, and killed in the model call, while it waits for a person, in the effect, and
 together with the gateway. Whatever happens: one vendor call, one question to a person, one effect, a whole result.
+Most also meet a gate that refuses and a person who says no.
 HOLDFAST_BIN is the gateway (target/debug/holdfast), HOLDFAST_FLOWS where the flows' Node packages are installed (.cache/flows).
 """
 
@@ -52,7 +53,7 @@ def main():
     args = parser.parse_args()
     known = flows()
     if args.list:
-        print("\n".join([*known, "", *(scene.__name__ for scene in frame.SCENES)]))
+        print("\n".join([*known, "", *(scene.__name__ for scene in frame.SCENES + frame.TURNS)]))
         return 0
     unknown = set(args.only or []) - set(known)
     if unknown:

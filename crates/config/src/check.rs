@@ -40,6 +40,7 @@ pub(crate) fn config(draft: &Draft, checker: &mut Checker<'_>) -> Option<Config>
     let defaults = policy::defaults(&draft.defaults, checker);
     let providers = provider::all(draft, checker);
     let routes = route::all(draft, &providers, &defaults.policy, checker);
+    let steps = durable::steps(draft, &routes, checker);
     let callers = access::callers(draft, &routes, checker);
     let listen = access::listen(draft, checker);
     let config = Config {
@@ -52,6 +53,7 @@ pub(crate) fn config(draft: &Draft, checker: &mut Checker<'_>) -> Option<Config>
             .map(|named| named.provider)
             .collect(),
         routes: routes.into_iter().map(|route| route.value).collect(),
+        steps,
         budget: defaults.budget,
         breaker: defaults.breaker,
         limits: limits(&draft.limits, checker),
@@ -65,6 +67,7 @@ pub(crate) fn config(draft: &Draft, checker: &mut Checker<'_>) -> Option<Config>
     };
     access::exposure(draft, &config, checker);
     durable::without_store(draft, &config, checker);
+    durable::storable(draft, &config, checker);
     checker.is_clean().then_some(config)
 }
 

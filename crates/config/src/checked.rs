@@ -12,8 +12,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use durable::{
-    EffectKind, EffectTarget, Effects, GateOn, GateTerms, Idempotency, KeepTickets, Repeats,
-    Retention, Review, Runs, SmtpSecurity, StorePlace, StoreTerms, TicketRetry, Webhook,
+    EffectKind, EffectTarget, Effects, GateOn, GateTerms, Idempotency, KeepTickets, MOST_STORED,
+    MOST_STORED_REQUEST, Repeats, Retention, Review, Runs, SmtpSecurity, StorePlace, StoreTerms,
+    TicketRetry, Webhook,
 };
 pub use policy::{
     Backoff, Breaker, Budget, Delivery, EmptyAnswer, OnRefusal, Policy, Timeouts, UpstreamStream,
@@ -38,6 +39,8 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// In the order of the file. Find one with [`Config::route`].
     pub routes: Vec<Route>,
+    /// In the order of the file. Find one with [`Config::step`].
+    pub steps: Vec<Step>,
     /// The retry budget of every target.
     pub budget: Budget,
     /// The circuit breaker of every target.
@@ -78,6 +81,14 @@ pub struct Route {
     /// In the order of preference. Never empty.
     pub targets: Vec<Target>,
     pub policy: Policy,
+}
+
+/// What a step of a workflow demands, whichever route answers it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// A step's name, or a prefix of names that ends with `*`. Unique.
+    pub step: String,
+    pub gate: GateTerms,
 }
 
 /// A provider, a model name and that model's limits.
@@ -177,14 +188,12 @@ words! {
 impl Config {
     /// The route for a model name: the exact one, else the one with the longest fitting wildcard.
     pub fn route(&self, model: &str) -> Option<&Route> {
-        let exact = self.routes.iter().find(|route| route.model == model);
-        exact.or_else(|| {
-            let wild = self
-                .routes
-                .iter()
-                .filter(|route| route.fits_by_wildcard(model));
-            wild.max_by_key(|route| route.model.len())
-        })
+        best_fit(&self.routes, model, |route| &route.model)
+    }
+
+    /// What is demanded of a step: by its exact name, else by the longest fitting wildcard.
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        best_fit(&self.steps, name, |step| &step.step)
     }
 
     /// The caller that a presented key belongs to.
@@ -207,6 +216,18 @@ impl Config {
     }
 }
 
+/// The exact name wins, then the longest wildcard.
+fn best_fit<'a, T>(items: &'a [T], name: &str, pattern: impl Fn(&T) -> &str) -> Option<&'a T> {
+    let exact = items.iter().find(|item| pattern(item) == name);
+    exact.or_else(|| {
+        let wild = items.iter().filter(|item| {
+            let prefix = pattern(item).strip_suffix('*');
+            prefix.is_some_and(|prefix| name.starts_with(prefix))
+        });
+        wild.max_by_key(|item| pattern(item).len())
+    })
+}
+
 // === impl Caller ===
 
 impl Caller {
@@ -215,17 +236,6 @@ impl Caller {
         match &self.routes {
             None => true,
             Some(models) => models.contains(&route.model),
-        }
-    }
-}
-
-// === impl Route ===
-
-impl Route {
-    fn fits_by_wildcard(&self, model: &str) -> bool {
-        match self.model.strip_suffix('*') {
-            Some(prefix) => model.starts_with(prefix),
-            None => false,
         }
     }
 }

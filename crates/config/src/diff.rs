@@ -42,6 +42,9 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
         |provider| &provider.name,
     );
     routes(&mut changes, old, new);
+    named(&mut changes, "step", &old.steps, &new.steps, |step| {
+        &step.step
+    });
     whole(&mut changes, "budget", old.budget != new.budget, false);
     whole(&mut changes, "breaker", old.breaker != new.breaker, false);
     whole(&mut changes, "limits", old.limits != new.limits, false);

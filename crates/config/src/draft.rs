@@ -54,6 +54,9 @@ shape! {
         /// The model names that callers use, and what each stands for. The exact name wins, then the
         /// longest wildcard.
         routes: Vec<RouteDraft>,
+        /// What a workflow's steps demand, whichever route answers them. The exact name wins, then
+        /// the longest wildcard.
+        steps: Vec<StepDraft>,
         /// What holds for every route that does not say otherwise.
         defaults: DefaultsDraft,
         /// Everything that is bounded.
@@ -423,7 +426,7 @@ mod durable;
 
 pub(crate) use durable::{
     EffectTargetDraft, EffectWord, EffectsDraft, GateDraft, IdempotencyDraft, RetentionDraft,
-    ReviewDraft, RunsDraft, StoreDraft, WebhookDraft,
+    ReviewDraft, RunsDraft, StepDraft, StoreDraft, WebhookDraft,
 };
 
 /// A target, long or short.

@@ -13,12 +13,13 @@ use crate::shape::{Read as _, Section, Sections};
 const HEAD: &str = include_str!("reference.md");
 
 /// Fields that a section cannot do without.
-const REQUIRED: [(&str, &[&str]); 6] = [
+const REQUIRED: [(&str, &[&str]); 7] = [
     ("configuration", &["providers", "routes"]),
     ("caller", &["name"]),
     ("provider", &["name"]),
     ("route", &["model", "targets"]),
     ("target", &["provider"]),
+    ("step", &["step", "gate"]),
     ("tls", &["ca_file"]),
 ];
 

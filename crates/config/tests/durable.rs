@@ -72,6 +72,15 @@ fn without_a_section_there_is_a_file_beside_the_configuration() {
 }
 
 #[test]
+fn without_a_store_sizes_have_no_cap() {
+    let limits = "limits: { answer_bytes: 100MiB, body_bytes: 100MiB }\n";
+    let config = config(&format!("store: {{ url: none }}\n{limits}"));
+    assert_eq!(config.limits.body_bytes, 100 << 20);
+    let most = "limits: { answer_bytes: 64MiB, body_bytes: 47MiB }\n";
+    assert_eq!(self::config(most).limits.answer_bytes, 64 << 20);
+}
+
+#[test]
 fn the_forms_of_a_store_url() {
     let place = |url: &str| {
         let config = config(&format!("store: {{ url: \"{url}\" }}\n"));
@@ -215,4 +224,41 @@ fn a_reload_names_what_changed_and_what_needs_a_restart() {
             "review changed (needs a restart)"
         ]
     );
+}
+
+#[test]
+fn a_step_is_found_by_its_name_and_then_by_its_longest_beginning() {
+    let config = config(
+        "routes: [{ model: m, targets: [ollama], delivery: whole }]
+steps:
+  - { step: page-*, gate: { min_length: 1 } }
+  - { step: page-1*, gate: { min_length: 2, asks: 3 } }
+  - { step: page-17, gate: { on: json } }
+",
+    );
+    let step = |name: &str| config.step(name).map(|step| step.step.as_str());
+    for (name, found) in [
+        ("page-17", Some("page-17")),
+        ("page-170", Some("page-1*")),
+        ("page-2", Some("page-*")),
+        ("page-", Some("page-*")),
+        ("page", None),
+        ("draft", None),
+    ] {
+        assert_eq!(step(name), found, "{name}");
+    }
+    let gates: Vec<_> = config.steps.iter().map(|step| &step.gate).collect();
+    assert_eq!((gates[1].min_length, gates[1].asks), (2, 3));
+    assert_eq!((gates[2].on, gates[2].asks), (GateOn::Json, 1));
+}
+
+#[test]
+fn a_changed_step_is_told_by_its_name() {
+    let of = |least: u32| {
+        let text = format!("steps: [{{ step: draft, gate: {{ min_length: {least} }} }}]\n");
+        read(&text).config
+    };
+    let changes = diff(&of(1), &of(2));
+    let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["step draft changed"]);
 }

@@ -102,6 +102,7 @@ cases! {
     limits_that_contradict: with(
         "limits: { header_bytes: 10, buffered_bytes: 1MiB, body_bytes: 2MiB }\n"
     );
+    limits_over_what_can_be_stored: with("limits: { answer_bytes: 65MiB, body_bytes: 48MiB }\n");
     shares: with("defaults: { budget: { share: 110% }, breaker: { share: 0 } }\n");
     missing_variables: provider("    kind: openai\n    key: ${NOPE}\n    base_url: ${NOPE2:-x}");
     bad_expressions: provider("    kind: openai\n    key: ${KEY\n    domain: ${a b}");
@@ -203,6 +204,15 @@ cases! {
          - { model: o, targets: [openai], delivery: whole, gate: { json_schema: \"{\", on: jsn } }\n  \
          - { model: p, targets: [openai], delivery: whole, gate: { json_schema: { a: 1, a: 2 } } }\n  \
          - { model: q, targets: [openai], delivery: whole, gate: { json_schema: !file no-pem } }"
+    );
+    steps: with(
+        "steps:\n  - { step: draft, gate: { min_length: 1 } }\n  \
+         - { step: draft, gate: { on: jsn } }\n  \
+         - { gate: { min_length: 1, asks: many } }\n  \
+         - { step: check }\n  \
+         - { step: \"page-*-end\", gate: { min_length: 1 } }\n  \
+         - { step: \"*-end\", gate: { min_length: 1 } }\n  \
+         - { step: \" b\", gate: { asks: 1 } }\n"
     );
     effect_targets: with(
         "effects:\n  targets:\n    - { name: a, url: \"https://a.example\" }\n    \

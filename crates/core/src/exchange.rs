@@ -131,6 +131,8 @@ pub struct Exchange {
     paused_messages: Vec<Bytes>,
     resume_on: Option<usize>,
     asking: Asking,
+    /// The text of the last answer that the gate held back.
+    held_back: Option<String>,
     last_cause: Option<Cause>,
     joins: u32,
     /// Continuations that had nothing to say.
@@ -161,6 +163,7 @@ impl Exchange {
             paused_messages: Vec::new(),
             resume_on: None,
             asking: Asking::default(),
+            held_back: None,
             last_cause: None,
             joins: 0,
             empty_continuations: 0,
@@ -257,6 +260,15 @@ impl Exchange {
         self.actions.clear();
         self.cancel_leg(now);
         self.finish(Outcome::CallerGone, None, now);
+    }
+
+    /// Whoever drives it has no place for what it releases: all work stops and the caller is told
+    /// `fault` instead of what was not handed out yet. Not after the `Finish`.
+    pub fn handle_no_place(&mut self, fault: Fault, now: Time) {
+        self.actions.clear();
+        self.cancel_leg(now);
+        self.show.drop_waiting();
+        self.finish(Outcome::Told(fault), None, now);
     }
 
     /// When [`Self::handle_timeout`] must be called at the latest; `None` once it is finished.

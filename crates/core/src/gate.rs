@@ -9,6 +9,10 @@ use std::fmt;
 /// The longest reason that is told on, in characters: it goes into a prompt.
 pub const LONGEST_REASON: usize = 500;
 
+/// The most of an answer that is kept after it was held back, in bytes: whoever decides about its
+/// ticket reads it.
+pub const LONGEST_HELD_BACK: usize = 64 << 10;
+
 /// A check of an answer. It has no side effect and gives the same answer every time.
 pub trait Gate: fmt::Debug + Send + Sync {
     /// Whether the answer passes.
@@ -31,25 +35,48 @@ pub struct Answered<'a> {
 pub struct Refusal {
     /// Which check it was: `json_schema`, `cel`, `min_length`, ...
     pub check: &'static str,
-    /// What is wrong, for the model and for people.
+    /// What is wrong, for the model that wrote the answer: it may quote it, and is said to nobody else.
     pub reason: String,
+    /// What is wrong, for everybody else: it is stored, logged and sent to webhooks, and names checks
+    /// and places, never what the answer says there.
+    pub told: String,
 }
 
 impl Refusal {
-    /// A refusal with its reason cut to [`LONGEST_REASON`].
+    /// A refusal whose reason quotes nothing of the answer, cut to [`LONGEST_REASON`].
     pub fn new(check: &'static str, reason: impl Into<String>) -> Self {
-        let mut reason = reason.into();
-        if let Some((end, _)) = reason.char_indices().nth(LONGEST_REASON) {
-            reason.truncate(end);
-            reason.push('…');
+        let reason = cut(reason.into());
+        let told = reason.clone();
+        Self {
+            check,
+            reason,
+            told,
         }
-        Self { check, reason }
+    }
+
+    /// A refusal whose reason quotes the answer, with what is told in its place; both cut to
+    /// [`LONGEST_REASON`].
+    pub fn quoting(check: &'static str, reason: String, told: String) -> Self {
+        Self {
+            check,
+            reason: cut(reason),
+            told: cut(told),
+        }
     }
 }
 
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_REASON) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// As it is told to everybody but the model.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.check, self.reason)
+        write!(f, "{}: {}", self.check, self.told)
     }
 }
 

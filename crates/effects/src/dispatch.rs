@@ -2,10 +2,14 @@
 //!
 //! The order is the promise: an effect is claimed (`sending`, committed) before its first byte leaves,
 //! and what became of it is kept before anybody is told. When it can't be stored, the result waits in
-//! memory and storing is tried again, never sending. What a dead process left is settled by
-//! [`holdfast_core::effect::stranded`].
+//! memory and storing is tried again, never sending; what can never be stored is put before a person.
+//! What a dead process left is settled by [`holdfast_core::effect::stranded`].
 
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use holdfast_core::effect::{self, Happened, Next, Sent, Terms};
@@ -102,20 +106,44 @@ impl Effects {
     /// One attempt at a claimed effect, to the stored end.
     async fn perform(&self, effect: Effect) {
         let targets = self.targets();
-        let target = targets.get(&effect.target);
+        let target = targets.get(&effect.target).map(AsRef::as_ref);
+        let end = match caught(self.attempted(&effect, target)).await {
+            Some(end) => end,
+            // Nobody knows how far it came.
+            None => self.lost(&effect, target),
+        };
+        self.finish(&effect, end).await;
+    }
+
+    async fn attempted(&self, effect: &Effect, target: Option<&Target>) -> EffectEnd {
         let end = match (target, Outgoing::from_bytes(&effect.payload)) {
-            (Some(target), Some(outgoing)) => self.attempt(&effect, target, &outgoing).await,
+            (Some(target), Some(outgoing)) => self.attempt(effect, target, &outgoing).await,
             (None, _) => {
                 let error = format!("the target `{}` is no longer configured", effect.target);
-                self.unsendable(&effect, None, error)
+                self.unsendable(effect, None, error)
             }
             (Some(target), None) => {
                 let error = "the payload can't be read".to_owned();
-                self.unsendable(&effect, Some(target), error)
+                self.unsendable(effect, Some(target), error)
             }
         };
         self.failpoint.reached(BEFORE_FINISH);
-        self.finish(&effect, end).await;
+        end
+    }
+
+    fn lost(&self, effect: &Effect, target: Option<&Target>) -> EffectEnd {
+        tracing::error!(effect = %effect.id, "sending an effect ended in a panic");
+        let error = "Holdfast failed while it was being sent".to_owned();
+        match target {
+            Some(target) => {
+                let outcome = Outcome {
+                    sent: Sent::Lost(error),
+                    result: None,
+                };
+                self.end(effect, target, outcome)
+            }
+            None => self.doubt(effect, None, Happened::Perhaps, error),
+        }
     }
 
     async fn attempt(&self, effect: &Effect, target: &Target, outgoing: &Outgoing) -> EffectEnd {
@@ -215,8 +243,22 @@ impl Effects {
         EffectEnd::Doubt(ticket, error)
     }
 
-    /// Stores an end, however long that takes. Fenced off, somebody else has settled it.
+    /// Stores an end. What the store will never take is put before a person.
     async fn finish(&self, effect: &Effect, end: EffectEnd) {
+        if let Err(error) = self.insist(effect, end).await {
+            let error = format!("what became of it can't be stored: {error}");
+            let targets = self.targets();
+            let target = targets.get(&effect.target).map(AsRef::as_ref);
+            let end = self.doubt(effect, target, Happened::Perhaps, error);
+            // Where that is not taken either, the next process finds it.
+            let _ = self.insist(effect, end).await;
+        }
+        self.bell.ring(&effect.id);
+    }
+
+    /// Stores an end, however long that takes. Fenced off, somebody else has settled it. `Err` = the
+    /// store will never take it.
+    async fn insist(&self, effect: &Effect, end: EffectEnd) -> Result<(), Error> {
         let mut again = STORE_AGAIN;
         loop {
             let stored = self
@@ -224,10 +266,14 @@ impl Effects {
                 .finish(&effect.id, effect.fence, end.clone(), self.now())
                 .await;
             match stored {
-                Ok(true) => break,
+                Ok(true) => return Ok(()),
                 Ok(false) => {
                     tracing::warn!(effect = %effect.id, "another process has taken this effect over");
-                    break;
+                    return Ok(());
+                }
+                Err(error) if error.is_lasting() => {
+                    tracing::error!(effect = %effect.id, %error, "an effect's result can't be stored");
+                    return Err(error);
                 }
                 Err(error) => {
                     tracing::warn!(effect = %effect.id, %error, "an effect's result can't be stored yet");
@@ -236,7 +282,6 @@ impl Effects {
                 }
             }
         }
-        self.bell.ring(&effect.id);
     }
 
     /// Settles what dead processes left on its way.
@@ -271,6 +316,16 @@ impl Effects {
             Next::Done | Next::Failed => self.doubt(effect, target, Happened::Perhaps, error),
         }
     }
+}
+
+/// What it gives; `None` = it panicked.
+async fn caught<T>(doing: impl Future<Output = T>) -> Option<T> {
+    let mut doing = pin!(doing);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| doing.as_mut().poll(cx)));
+        polled.map_or(Poll::Ready(None), |poll| poll.map(Some))
+    })
+    .await
 }
 
 /// An attempt in words, for people.

@@ -114,10 +114,8 @@ impl Expression {
     }
 
     pub(crate) fn check(&self, sight: &Sight<'_>) -> Result<(), Refusal> {
-        let refusal = |why: &str| {
-            let source = self.source.trim();
-            Err(Refusal::new("cel", format!("`{source}` {why}")))
-        };
+        let source = self.source.trim();
+        let refusal = |why: &str| Err(Refusal::new("cel", format!("`{source}` {why}")));
         if self.is_too_much(sight) {
             return refusal("can't be checked: the answer is too large for its loops");
         }
@@ -128,7 +126,12 @@ impl Expression {
             Err(_) if self.facts.reads_json && sight.json.is_none() => {
                 refusal("can't be checked: the answer is not JSON")
             }
-            Err(error) => refusal(&format!("can't be checked: {}", words(&error))),
+            Err(error) => {
+                let said = |words: &str| format!("`{source}` can't be checked: {words}");
+                let reason = words(&error).unwrap_or_else(|| error.to_string());
+                let told = self.unquoted(&error);
+                Err(Refusal::quoting("cel", said(&reason), said(&told)))
+            }
         }
     }
 
@@ -148,6 +151,17 @@ impl Expression {
             // What `json` gives is not known before there is some.
             Ok(_) if self.facts.reads_json => Ok(()),
             Ok(other) => Err(format!("it is a {}, not true or false", other.type_of())),
+        }
+    }
+
+    /// What went wrong, without anything that the answer says.
+    fn unquoted(&self, error: &ExecutionError) -> String {
+        match error {
+            // The key may have been computed from the answer.
+            ExecutionError::NoSuchKey(key) if !self.source.contains(key.as_str()) => {
+                "there is no such member".to_owned()
+            }
+            error => words(error).unwrap_or_else(|| "it can't be evaluated".to_owned()),
         }
     }
 
@@ -249,9 +263,10 @@ fn syntax(number: usize, errors: &cel::ParseErrors) -> Error {
     }
 }
 
-/// The library quotes whole values in its errors: those are left out.
-fn words(error: &ExecutionError) -> String {
-    match error {
+/// The library quotes whole values in its errors: those are left out. `None` = there are only its own
+/// words.
+fn words(error: &ExecutionError) -> Option<String> {
+    let words = match error {
         ExecutionError::NoSuchKey(key) => format!("there is no member {key:?}"),
         ExecutionError::IndexOutOfBounds(_) => "an index is out of bounds".to_owned(),
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
@@ -265,8 +280,9 @@ fn words(error: &ExecutionError) -> String {
         | ExecutionError::UnsupportedKeyType(_)
         | ExecutionError::NotSupportedAsMethod { .. }
         | ExecutionError::DuplicateKey(_) => "a value has the wrong type".to_owned(),
-        other => other.to_string(),
-    }
+        _ => return None,
+    };
+    Some(words)
 }
 
 fn cel_of(json: &Value) -> Cel {

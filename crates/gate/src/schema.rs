@@ -1,5 +1,7 @@
-//! JSON Schema: compiled once, offline, and its errors in words that a model can act on.
+//! JSON Schema: compiled once, offline, and its errors in words: for the model with what it wrote, so
+//! that it can act on them, for everybody else in the schema's own words alone.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use holdfast_core::gate::Refusal;
@@ -19,6 +21,8 @@ const BACKTRACKS: usize = 100_000;
 #[derive(Debug)]
 pub(crate) struct Schema {
     validator: Validator,
+    /// Every member's name that stands in the schema: no other one of an answer is told.
+    names: HashSet<String>,
 }
 
 impl Schema {
@@ -39,22 +43,48 @@ impl Schema {
             .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS))
             .build(&schema)
             .map_err(|error| wrong(&schema, &error))?;
-        Ok(Self { validator })
+        let mut names = HashSet::new();
+        gather(&schema, &mut names);
+        Ok(Self { validator, names })
     }
 
     pub(crate) fn check(&self, json: &Value) -> Result<(), Refusal> {
         if self.validator.is_valid(json) {
             return Ok(());
         }
-        let mut reason = String::new();
+        let (mut reasons, mut told) = (Vec::new(), Vec::new());
         for error in self.validator.iter_errors(json).take(MOST_TOLD) {
-            if !reason.is_empty() {
-                reason.push_str("; ");
-            }
-            let place = place(json, error.instance_path().as_str());
-            write!(reason, "{place}: {}", words(&error)).expect("invariant: a string takes all");
+            let pointer = error.instance_path().as_str();
+            let known = |name: &str| self.names.contains(name);
+            reasons.push(format!(
+                "{}: {}",
+                place(json, pointer, |_| true),
+                words(&error)
+            ));
+            told.push(format!(
+                "{}: {}",
+                place(json, pointer, known),
+                unquoted(&error)
+            ));
         }
-        Err(Refusal::new("json_schema", reason))
+        Err(Refusal::quoting(
+            "json_schema",
+            reasons.join("; "),
+            told.join("; "),
+        ))
+    }
+}
+
+fn gather(schema: &Value, names: &mut HashSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            for (name, value) in members {
+                names.insert(name.clone());
+                gather(value, names);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -67,7 +97,7 @@ fn wrong(schema: &Value, error: &ValidationError<'_>) -> Error {
         return Error::RemoteSchema { uri: uri.clone() };
     }
     Error::Schema {
-        place: place(schema, error.instance_path().as_str()),
+        place: place(schema, error.instance_path().as_str(), |_| true),
         why: words(error),
     }
 }
@@ -83,8 +113,42 @@ fn words(error: &ValidationError<'_>) -> String {
     error.masked_with(quote).to_string()
 }
 
-/// A JSON pointer into `json` as people write it: `$.items[2].price`.
-fn place(json: &Value, pointer: &str) -> String {
+/// What is wrong, in the words of the schema alone.
+fn unquoted(error: &ValidationError<'_>) -> String {
+    use ValidationErrorKind as Kind;
+    match error.kind() {
+        Kind::AdditionalItems { .. }
+        | Kind::AnyOf { .. }
+        | Kind::Constant { .. }
+        | Kind::Contains
+        | Kind::Enum { .. }
+        | Kind::ExclusiveMaximum { .. }
+        | Kind::ExclusiveMinimum { .. }
+        | Kind::FalseSchema
+        | Kind::Format { .. }
+        | Kind::MaxItems { .. }
+        | Kind::Maximum { .. }
+        | Kind::MaxLength { .. }
+        | Kind::MaxProperties { .. }
+        | Kind::MinItems { .. }
+        | Kind::Minimum { .. }
+        | Kind::MinLength { .. }
+        | Kind::MinProperties { .. }
+        | Kind::MultipleOf { .. }
+        | Kind::OneOfMultipleValid { .. }
+        | Kind::OneOfNotValid { .. }
+        | Kind::Pattern { .. }
+        | Kind::Required { .. }
+        | Kind::Type { .. }
+        | Kind::UniqueItems => error.masked_with("the value").to_string(),
+        // These name members or values of the answer, or may do so in a version to come.
+        other => format!("the value does not fit `{}`", other.keyword()),
+    }
+}
+
+/// A JSON pointer into `json` as people write it: `$.items[2].price`. A member's name that is not
+/// `known` is written as `*`.
+fn place(json: &Value, pointer: &str, known: impl Fn(&str) -> bool) -> String {
     let mut place = "$".to_owned();
     let mut here = Some(json);
     for step in pointer.split('/').skip(1) {
@@ -94,6 +158,7 @@ fn place(json: &Value, pointer: &str) -> String {
             && !step.starts_with(|c: char| c.is_ascii_digit());
         let written = match here {
             Some(Value::Array(_)) => write!(place, "[{step}]"),
+            _ if !known(&step) => write!(place, ".*"),
             _ if is_name => write!(place, ".{step}"),
             _ => write!(place, "[{}]", Value::from(step.as_str())),
         };

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::exchange_id;
+use crate::gates::Gates;
 use crate::snapshot::Snapshot;
 use crate::worker::{Held, Permit, Worker};
 
@@ -86,6 +87,11 @@ impl Call {
     /// The policy of its route.
     pub(crate) fn policy(&self) -> &Policy {
         &self.snapshot.config.routes[self.route].policy
+    }
+
+    /// What its answer must pass.
+    pub(crate) fn gates(&self) -> Gates<'_> {
+        self.snapshot.gates(self.route, self.step.as_deref())
     }
 }
 

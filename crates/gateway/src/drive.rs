@@ -15,13 +15,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use holdfast_core::classify;
 use holdfast_core::exchange::{Action, Exchange, Finish, Head, Outcome, Send, Setup};
+use holdfast_core::fault::Fault;
 use holdfast_upstream::{Answer, Error as UpstreamError};
 use http::{HeaderMap, Response, header};
 use tokio::time::Sleep;
 
 use crate::admit::Call;
 use crate::clock::unix_seconds;
-use crate::gates::RouteGate;
 use crate::health::Selected;
 use crate::keyed;
 use crate::prepare;
@@ -89,7 +89,7 @@ impl Drive {
             model: call.model.clone(),
             created: unix_seconds(),
             include_usage: call.include_usage,
-            gate: route.gate.as_ref().map(RouteGate::gated),
+            gate: call.gates().gated(),
         };
         let health = Selected(
             call.targets
@@ -124,6 +124,12 @@ impl Drive {
         }
     }
 
+    /// What it releases can't be kept: it ends, and its caller is told why. Not after `Step::Finish`.
+    pub(crate) fn give_up(&mut self, fault: Fault) {
+        let now = self.worker.shared.clock.now();
+        self.exchange.handle_no_place(fault, now);
+    }
+
     /// `provider/model` of the target that is being asked, and how many were asked.
     pub(crate) fn progress(&self) -> (Option<Arc<str>>, usize) {
         let record = self.exchange.record();
@@ -140,6 +146,11 @@ impl Drive {
 
     pub(crate) fn losses(&self) -> &[String] {
         &self.losses
+    }
+
+    /// What the last answer said that a gate held back.
+    pub(crate) fn held_back(&self) -> Option<&str> {
+        self.exchange.held_back()
     }
 
     /// Performs what the exchange decides, until it waits or has something for the caller.
@@ -297,7 +308,8 @@ impl Drive {
             &self.losses,
         );
         if let Outcome::Told(fault) = &finish.outcome {
-            keyed::keep_unkeyed(&self.worker, &self.call, fault);
+            let refused = self.exchange.held_back();
+            keyed::keep_unkeyed(&self.worker, &self.call, fault, refused);
         }
         let upstream = std::mem::replace(&mut self.upstream, Upstream::None);
         if let (Upstream::Flowing { answer, .. }, Outcome::Delivered(_)) =

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use holdfast_core::exchange::Outcome;
 use holdfast_core::fault::{Code, Fault};
-use holdfast_store::{Abandoned, KeptRequest, StoredAnswer};
+use holdfast_store::{Abandoned, KeptRequest, MAX_CONTENT_BYTES, StoredAnswer};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::{mpsc, oneshot};
 
@@ -79,6 +79,9 @@ async fn ask(
     let mut headers = None;
     loop {
         match std::future::poll_fn(|cx| drive.poll_step(cx)).await {
+            Step::Release(bytes) if body.len() + bytes.len() > MAX_CONTENT_BYTES => {
+                drive.give_up(keyed::too_large(MAX_CONTENT_BYTES));
+            }
             Step::Release(bytes) => {
                 headers.get_or_insert_with(|| emit::stream_headers(&drive));
                 body.extend_from_slice(&bytes);

@@ -4,6 +4,7 @@
 //! store decides who runs it (over all processes); the task records the answer, stores it, and only
 //! then publishes its end. Callers only ever read recordings. Calls without a key never come here.
 
+mod in_hand;
 mod kept;
 mod later;
 mod pursue;
@@ -27,10 +28,11 @@ use crate::worker::Worker;
 
 pub(crate) use kept::recall;
 pub(crate) use later::{fetch, resume};
-pub(crate) use pursue::{keep_unkeyed, pairs};
+pub(crate) use pursue::{keep_unkeyed, pairs, too_large};
 pub(crate) use recording::Reader;
 pub(crate) use registry::Registry;
 
+use recording::Recording;
 use registry::Entered;
 
 /// Request headers that change the answer, and so belong to the fingerprint.
@@ -68,10 +70,8 @@ async fn once(
     };
     let asked = (id, fingerprint(&call));
     let refuses = call.policy().idempotency.repeats == Repeats::Refuse;
-    let entered = worker
-        .shared
-        .registry
-        .enter(&asked, call.wishes.dialect, &call.id);
+    let fresh = || Recording::new(&worker.shared, call.wishes.dialect, &call.id);
+    let entered = worker.shared.registry.enter(&asked, fresh);
     let (recording, call) = match entered {
         Entered::Joined(recording) => {
             signs::note(&worker.shared, &call);

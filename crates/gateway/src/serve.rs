@@ -100,7 +100,7 @@ impl Gateway {
             busy: watch::Sender::new(0),
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
-            buffered: AtomicUsize::new(0),
+            buffered: Arc::default(),
             durable: Durable::none(),
             registry: Registry::default(),
             services: ArcSwapOption::empty(),
@@ -256,8 +256,8 @@ impl Handle {
         answer.await.map_err(|_| ended())?
     }
 
-    /// Whether an answer that a person wrote (a whole body in the call's dialect) passes the route's
-    /// gate; the error says why not.
+    /// Whether an answer that a person wrote (a whole body in the call's dialect) passes the gates of
+    /// its route and its step; the error says why not.
     pub fn check_answer(&self, kept: &KeptRequest, body: &[u8]) -> Result<(), String> {
         let snapshot = self.shared.snapshot.load();
         let Some(place) = snapshot.route(&kept.route) else {
@@ -266,11 +266,16 @@ impl Handle {
                 kept.route
             ));
         };
-        let Some(gate) = &snapshot.routes[place].gate else {
-            return Ok(());
-        };
         let dialect = listen::dialect_of_path(&kept.path).ok_or("the call has no known path")?;
-        gate.check_body(dialect, body)
+        let gates = snapshot.gates(place, kept.header("holdfast-step"));
+        gates.check_body(dialect, body)
+    }
+
+    /// Whether the result of a step, as a text, passes the step's gate; the error says why not.
+    pub fn check_step(&self, step: &str, result: &str) -> Result<(), String> {
+        let snapshot = self.shared.snapshot.load();
+        let gate = snapshot.step_gate(step);
+        gate.map_or(Ok(()), |gate| gate.check_text(result))
     }
 
     /// Whether some target of the route for this model name may be asked now.

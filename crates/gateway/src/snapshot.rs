@@ -10,7 +10,7 @@ use holdfast_upstream::{Endpoint, SystemRoots, TlsError, tls_config};
 use http::HeaderValue;
 
 use crate::clock::Clock;
-use crate::gates::RouteGate;
+use crate::gates::{Gates, ReadyGate};
 use crate::health::{Healths, TargetHealth};
 
 /// One immutable configuration with what is derived from it.
@@ -20,6 +20,8 @@ pub(crate) struct Snapshot {
     pub(crate) providers: Vec<Provider>,
     /// In the configuration's order.
     pub(crate) routes: Vec<Route>,
+    /// The gates of steps, in the configuration's order.
+    steps: Vec<ReadyGate>,
     /// Differs from that of every other snapshot of this process.
     pub(crate) generation: u64,
     /// Whether other machines reach the listeners. They stay as they were at the start, whatever a
@@ -45,7 +47,7 @@ pub(crate) struct Route {
     pub(crate) policy: policy::Policy,
     pub(crate) targets: Vec<policy::Target>,
     pub(crate) healths: Vec<Arc<TargetHealth>>,
-    pub(crate) gate: Option<RouteGate>,
+    gate: Option<ReadyGate>,
 }
 
 /// Why a checked configuration can't be used on this machine.
@@ -58,6 +60,11 @@ pub enum Error {
     #[error("route `{route}`: {source}")]
     Gate {
         route: String,
+        source: holdfast_gate::Error,
+    },
+    #[error("step `{step}`: {source}")]
+    StepGate {
+        step: String,
         source: holdfast_gate::Error,
     },
 }
@@ -83,10 +90,13 @@ impl Snapshot {
             .iter()
             .map(|route| ready_route(route, &config, &providers, healths, clock))
             .collect::<Result<_, _>>()?;
+        let steps = config.steps.iter().map(ready_step);
+        let steps = steps.collect::<Result<_, _>>()?;
         Ok(Self {
             config,
             providers,
             routes,
+            steps,
             generation,
             open,
         })
@@ -99,6 +109,22 @@ impl Snapshot {
             .routes
             .iter()
             .position(|route| std::ptr::eq(route, found))
+    }
+
+    /// What an answer must pass that came by this route, for this step.
+    pub(crate) fn gates(&self, route: usize, step: Option<&str>) -> Gates<'_> {
+        Gates {
+            route: self.routes[route].gate.as_ref(),
+            step: step.and_then(|step| self.step_gate(step)),
+        }
+    }
+
+    /// The gate of a step.
+    pub(crate) fn step_gate(&self, step: &str) -> Option<&ReadyGate> {
+        let found = self.config.step(step)?;
+        let mut steps = self.config.steps.iter();
+        let place = steps.position(|step| std::ptr::eq(step, found))?;
+        self.steps.get(place)
     }
 }
 
@@ -168,7 +194,7 @@ fn ready_route(
     healths: &Healths,
     clock: Clock,
 ) -> Result<Route, Error> {
-    let gate = route.policy.gate.as_ref().map(RouteGate::new).transpose();
+    let gate = route.policy.gate.as_ref().map(ReadyGate::new).transpose();
     let gate = gate.map_err(|source| Error::Gate {
         route: route.model.clone(),
         source,
@@ -213,6 +239,13 @@ fn ready_route(
         targets,
         healths,
         gate,
+    })
+}
+
+fn ready_step(step: &checked::Step) -> Result<ReadyGate, Error> {
+    ReadyGate::new(&step.gate).map_err(|source| Error::StepGate {
+        step: step.step.clone(),
+        source,
     })
 }
 

@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use holdfast_telemetry::Metrics;
 use holdfast_upstream::Pool;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::books::Books;
 use crate::clock::Clock;
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) busy: watch::Sender<usize>,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) connections: AtomicUsize,
-    pub(crate) buffered: AtomicUsize,
+    pub(crate) buffered: Arc<AtomicUsize>,
     /// What has to be kept is kept here.
     pub(crate) durable: Durable,
     /// The keyed calls in hand.
@@ -77,7 +77,9 @@ impl Worker {
     /// Runs something on this worker that outlives the connection it came from.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.tasks.borrow_mut();
-        while tasks.try_join_next().is_some() {}
+        while let Some(ended) = tasks.try_join_next() {
+            note(ended);
+        }
         tasks.spawn_local(task);
     }
 
@@ -88,7 +90,9 @@ impl Worker {
             if tasks.is_empty() {
                 return;
             }
-            while tasks.join_next().await.is_some() {}
+            while let Some(ended) = tasks.join_next().await {
+                note(ended);
+            }
         }
     }
 
@@ -108,6 +112,15 @@ impl Worker {
             .entry(provider)
             .or_insert_with(|| Pool::new(snapshot.providers[provider].endpoint.clone()))
             .clone()
+    }
+}
+
+/// What a task leaves behind is put in order by what it holds; here it is only told.
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a call ended in a panic");
     }
 }
 
@@ -140,29 +153,29 @@ impl Drop for Permit {
 /// A share of the memory for held requests and answers, given back on drop.
 #[derive(Debug)]
 pub(crate) struct Held {
-    shared: Arc<Shared>,
+    buffered: Arc<AtomicUsize>,
     bytes: usize,
 }
 
 impl Held {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        Self {
-            shared: shared.clone(),
-            bytes: 0,
-        }
+    pub(crate) fn new(shared: &Shared) -> Self {
+        Self::of(shared.buffered.clone())
+    }
+
+    /// A share of what `buffered` counts.
+    pub(crate) fn of(buffered: Arc<AtomicUsize>) -> Self {
+        Self { buffered, bytes: 0 }
     }
 
     /// Takes `bytes` more; `false` = the limit is reached.
     pub(crate) fn grow(&mut self, bytes: usize, limit: usize) -> bool {
         self.bytes += bytes;
-        self.shared.buffered.fetch_add(bytes, Ordering::Relaxed) + bytes <= limit
+        self.buffered.fetch_add(bytes, Ordering::Relaxed) + bytes <= limit
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.shared
-            .buffered
-            .fetch_sub(self.bytes, Ordering::Relaxed);
+        self.buffered.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

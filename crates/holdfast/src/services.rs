@@ -9,7 +9,7 @@ use holdfast_effects::{
     system_resolver,
 };
 use holdfast_gateway::Handle;
-use holdfast_ops::{Mount, NoStore, Ops};
+use holdfast_ops::{Gates, Mount, NoStore, Ops};
 use holdfast_review::{Ask, Asking, Review};
 use holdfast_store::{KeptRequest, Retention, Store};
 use holdfast_upstream::SystemRoots;
@@ -63,7 +63,7 @@ impl Services {
             retention: None,
         };
         let ask = Arc::new(Gateway(gateway.clone()));
-        let review = Review::new(store.clone(), ask, terms, clock.clone());
+        let review = Review::new(store.clone(), ask.clone(), terms, clock.clone());
         let mounts = vec![
             Mount::new(
                 Arc::new(EffectsApi(effects.clone())),
@@ -71,7 +71,7 @@ impl Services {
             ),
             Mount::new(Arc::new(review.clone()), holdfast_review::openapi()),
         ];
-        let ops = Ops::new(store.clone(), mounts, ops_terms(config), clock);
+        let ops = Ops::new(store.clone(), mounts, ask, ops_terms(config), clock);
         let (subscriptions, subscribed) = watch::channel(Arc::new(subscriptions(config)));
         tasks.spawn(ops.clone().run(drain.clone()));
         tasks.spawn(review.run(drain.clone()));
@@ -161,6 +161,12 @@ impl Ask for Gateway {
 
     fn check_answer(&self, kept: &KeptRequest, body: &[u8]) -> Result<(), String> {
         self.0.check_answer(kept, body)
+    }
+}
+
+impl Gates for Gateway {
+    fn check_step(&self, step: &str, result: &str) -> Result<(), String> {
+        self.0.check_step(step, result)
     }
 }
 

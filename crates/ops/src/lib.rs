@@ -13,6 +13,7 @@ mod approvals;
 mod closed;
 mod document;
 mod events;
+mod gates;
 mod input;
 mod mount;
 mod ops;
@@ -25,6 +26,7 @@ mod wait;
 
 pub use closed::NoStore;
 pub use document::{merged, openapi};
+pub use gates::Gates;
 pub use mount::Mount;
 pub use ops::Ops;
 pub use terms::Terms;

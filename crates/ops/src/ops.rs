@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::document::{Directory, Known, merged};
+use crate::gates::Gates;
 use crate::mount::Mount;
 use crate::routes::{self, Op};
 use crate::shared::Shared;
@@ -26,12 +27,18 @@ pub struct Ops {
 impl Ops {
     /// Answers its own paths and those of `mounts`. [`Self::run`] is to be called once: without it no
     /// long poll is woken.
-    pub fn new(store: Store, mounts: Vec<Mount>, terms: Terms, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        store: Store,
+        mounts: Vec<Mount>,
+        gates: Arc<dyn Gates>,
+        terms: Terms,
+        clock: Clock,
+    ) -> Arc<Self> {
         let documents: Vec<Value> = mounts.iter().map(|mount| mount.document.clone()).collect();
         let document = merged(&documents);
         Arc::new(Self {
             directory: Directory::new(&document),
-            shared: Arc::new(Shared::new(store, terms, clock, document)),
+            shared: Arc::new(Shared::new(store, gates, terms, clock, document)),
             mounts,
         })
     }

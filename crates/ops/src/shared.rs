@@ -11,11 +11,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::gates::Gates;
 use crate::terms::Terms;
 
 /// The common ground of the handlers and the tasks.
 pub(crate) struct Shared {
     pub(crate) store: Store,
+    /// Of steps.
+    pub(crate) gates: Arc<dyn Gates>,
     clock: Clock,
     terms: RwLock<Arc<Terms>>,
     /// Rings when an approval may have changed; see `wait::relay`.
@@ -28,9 +31,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(store: Store, terms: Terms, clock: Clock, document: Value) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        gates: Arc<dyn Gates>,
+        terms: Terms,
+        clock: Clock,
+        document: Value,
+    ) -> Self {
         Self {
             store,
+            gates,
             clock,
             terms: RwLock::new(Arc::new(terms)),
             approvals: watch::Sender::new(0),

@@ -123,7 +123,7 @@ fn content(bytes: &[u8]) -> Value {
         }
         line.push_str(&value);
     }
-    json!({
+    let mut shown = json!({
         "path": kept.path,
         "dialect": kept.dialect,
         "route": kept.route,
@@ -132,7 +132,11 @@ fn content(bytes: &[u8]) -> Value {
         "query": kept.query,
         "headers": headers,
         "body": body(&kept.body),
-    })
+    });
+    if let Some(refused) = kept.refused {
+        shown["refused"] = refused.into();
+    }
+    shown
 }
 
 /// JSON as it is, text as a string, anything else as `{"base64": ..}`.

@@ -22,6 +22,9 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const NOW: Wall = Wall(1_700_000_000_000);
 const LATER: Wall = Wall(1_800_000_000_000);
 
+/// About so many keys are looked up.
+const LOOKS: usize = 1000;
+
 struct Asked {
     place: Place,
     rows: usize,
@@ -94,13 +97,13 @@ async fn measure(asked: &Asked) -> Outcome<()> {
     }
 
     let started = Instant::now();
-    fill(&store, asked.rows).await?;
+    let names = fill(&store, asked.rows).await?;
     println!(
         "filled {} keys and tickets in {:.0?}",
         asked.rows,
         started.elapsed()
     );
-    look_up(&store, asked.rows).await?;
+    look_up(&store, asked.rows, &names).await?;
     let times = replays(&store, 1, 2000).await?;
     println!("replay, 1 caller, full: {}", shown(times));
     let (calls, taken) = keyed_calls(&store, asked.callers, limit).await?;
@@ -209,15 +212,19 @@ fn shown(mut times: Vec<Duration>) -> String {
     )
 }
 
-/// Every tenth ticket stays open.
-async fn fill(store: &Store, rows: usize) -> Outcome<()> {
+/// Every tenth ticket stays open. Gives the names of some keys, spread over all.
+async fn fill(store: &Store, rows: usize) -> Outcome<Vec<String>> {
     let mut all = JoinSet::new();
     let callers = 256;
     for caller in 0..callers {
         let store = store.clone();
         all.spawn(async move {
+            let mut names = Vec::new();
             for number in (caller..rows).step_by(callers) {
                 let name = format!("{:016x}{number:016}", fastrand::u64(..));
+                if number % rows.div_ceil(LOOKS) == 0 {
+                    names.push(name.clone());
+                }
                 store.claim_key(claim(name)).await?;
                 let id = store.open_ticket(ticket(number)).await?;
                 if number % 10 != 0 {
@@ -233,13 +240,14 @@ async fn fill(store: &Store, rows: usize) -> Outcome<()> {
                         .await?;
                 }
             }
-            Ok::<_, holdfast_store::Error>(())
+            Ok::<_, holdfast_store::Error>(names)
         });
     }
+    let mut names = Vec::new();
     while let Some(done) = all.join_next().await {
-        done??;
+        names.extend(done??);
     }
-    Ok(())
+    Ok(names)
 }
 
 fn ticket(number: usize) -> NewTicket {
@@ -266,7 +274,7 @@ fn ticket(number: usize) -> NewTicket {
 }
 
 #[expect(clippy::print_stdout, reason = "its output is the point")]
-async fn look_up(store: &Store, rows: usize) -> Outcome<()> {
+async fn look_up(store: &Store, rows: usize, names: &[String]) -> Outcome<()> {
     let all = TicketFilter {
         limit: 50,
         ..TicketFilter::default()
@@ -304,16 +312,17 @@ async fn look_up(store: &Store, rows: usize) -> Outcome<()> {
     }
     println!("a ticket: {}", shown(times));
     let mut times = Vec::new();
-    for number in 0..100 {
+    for name in names {
         let id = KeyId {
             scope: "caller".to_owned(),
-            key: format!("{number}"),
+            key: name.clone(),
         };
         let started = Instant::now();
-        store.key(&id).await?;
+        let found = store.key(&id).await?;
         times.push(started.elapsed());
+        assert!(found.is_some(), "it was claimed");
     }
-    println!("a key: {}", shown(times));
+    println!("a key of {rows}: {}", shown(times));
     let mut times = Vec::new();
     for _ in 0..20 {
         let started = Instant::now();

@@ -36,6 +36,21 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// Whether the same call would fail in the same way for ever.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::Internal(_) => true,
+            Self::Unavailable(_)
+            | Self::Full(_)
+            | Self::Locked(_)
+            | Self::NewerSchema { .. }
+            | Self::Corrupt(_)
+            | Self::Busy => false,
+        }
+    }
+}
+
 /// What the store's calls answer with.
 pub type Result<T> = std::result::Result<T, Error>;
 

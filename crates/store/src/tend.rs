@@ -22,6 +22,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// A damaged database is checked ever more seldom, up to this.
 const CHECK_AT_MOST_EVERY: Duration = Duration::from_mins(1);
 
+/// When all undos are due.
+const LAST: Time = Time::new(Duration::MAX);
+
 /// What is written to see whether writing works: more than fits into what happens to be free.
 const PROBE_BYTES: usize = 64 << 10;
 
@@ -37,7 +40,7 @@ pub(crate) async fn beat(inner: Arc<Inner>, lease: Duration, mut closing: watch:
             _ = tick.tick() => true,
             () = inner.undos.rang.notified() => false,
             _ = closing.changed() => {
-                give_back(&inner).await;
+                give_back(&inner, LAST).await;
                 return;
             }
         };
@@ -45,7 +48,7 @@ pub(crate) async fn beat(inner: Arc<Inner>, lease: Duration, mut closing: watch:
             beat_once(&inner, &mut watch, start).await;
             poll_events(&inner, &mut last).await;
         }
-        give_back(&inner).await;
+        give_back(&inner, Time::new(start.elapsed())).await;
     }
 }
 
@@ -92,20 +95,28 @@ async fn newest_event(tx: &mut Tx) -> Result<i64> {
     }
 }
 
-async fn give_back(inner: &Inner) {
-    let mut undos = inner.undos.take();
-    while let Some(one) = undos.pop() {
+async fn give_back(inner: &Inner, now: Time) {
+    let mut due = inner.undos.take(now).into_iter();
+    let mut later = Vec::new();
+    for one in due.by_ref() {
         let done = inner
-            .write(Shape::Many, one.clone(), |tx, one| {
+            .write(Shape::Many, one.undo.clone(), |tx, one| {
                 Box::pin(undo::undo(tx, one))
             })
             .await;
-        if done.is_err() {
-            undos.push(one);
-            inner.undos.put_back(undos);
-            return;
+        match done {
+            Ok(found) => later.extend(one.done(found, now)),
+            Err(error) => {
+                later.push(one);
+                // What fails by itself keeps the others from nothing.
+                if !error.is_lasting() {
+                    break;
+                }
+            }
         }
     }
+    later.extend(due);
+    inner.undos.put_back(later);
 }
 
 /// Looks for recovery whenever the store is ill, until `closing`.

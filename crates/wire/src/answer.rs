@@ -133,6 +133,12 @@ impl Answer {
         self.usage
     }
 
+    /// Whether it asks its caller to run a tool.
+    pub fn has_call(&self) -> bool {
+        let mut pieces = self.pieces.iter();
+        pieces.any(|piece| matches!(piece.content, Content::Tool { .. }))
+    }
+
     /// All text of the first choice, without thinking and refusals.
     pub fn text(&self) -> String {
         self.text_of(0)

@@ -282,9 +282,26 @@ async fn try_call(
     } else {
         PATIENCE
     };
-    let ask = call_ask(&item.work, call);
+    let promised = {
+        let seen = item.call.lock();
+        // From then on nobody repeats it: it has to come to its end by itself.
+        seen.promised.clone().filter(|_| !seen.is_in_review)
+    };
+    let is_look = promised.is_some();
+    let ask = match promised {
+        Some(place) => Ask::get(place),
+        // Callers that wait and callers that come back may share a key.
+        None if call.is_async && dice.u32(..100) < 80 => {
+            call_ask(&item.work, call).with("prefer", "respond-async")
+        }
+        None => call_ask(&item.work, call),
+    };
     let (span, heard) = field.send(&ask, dice, patience).await;
-    let after = item.call.lock().hear(call, span, &heard);
+    let after = if is_look {
+        item.call.lock().look(call, span, &heard)
+    } else {
+        item.call.lock().hear(call, span, &heard)
+    };
     if let (After::Settled, Heard::Reply(reply)) = (&after, &heard)
         && let Some(exchange) = reply.header("holdfast-exchange")
     {

@@ -37,6 +37,8 @@ pub(crate) struct Call {
     pub(crate) marker: Marker,
     /// Named by run and step instead of a key.
     pub(crate) is_derived: bool,
+    /// Its clients come back for the answer: they ask with `Prefer: respond-async`.
+    pub(crate) is_async: bool,
 }
 
 /// A keyed effect.
@@ -122,6 +124,7 @@ fn call(dice: &mut Rng, name: &str) -> Call {
             slow: dice.u64(..120),
         },
         is_derived: dice.u32(..100) < 20,
+        is_async: dice.u32(..100) < 25,
     }
 }
 

@@ -88,6 +88,7 @@ impl Stage {
                 slow,
             },
             is_derived: false,
+            is_async: false,
         };
         Keyed { key, call }
     }

@@ -52,6 +52,12 @@ pub(crate) struct CallSeen {
     pub(crate) unmarked: u64,
     /// A transport that ended as if a part were the whole, or a whole that is none.
     pub(crate) halves: u64,
+    /// Where the answer is to be fetched, once some caller was told that the call is sure to be made.
+    pub(crate) promised: Option<String>,
+    /// Looks at that place that found nothing.
+    pub(crate) forgotten: u64,
+    /// The call lies in the review queue: only a repeat begins a new round.
+    pub(crate) is_in_review: bool,
 }
 
 /// How an effect ended.
@@ -88,6 +94,8 @@ pub(crate) struct StepSeen {
     pub(crate) is_done: bool,
 }
 
+const IN_REVIEW: &str = "HF-030";
+
 /// Codes that a repeat with the same key outlives.
 const PASSING: [&str; 13] = [
     "HF-010", "HF-011", "HF-012", "HF-013", "HF-014", "HF-015", "HF-018", "HF-019", "HF-024",
@@ -112,6 +120,10 @@ impl CallSeen {
             Heard::Reply(reply) => reply,
             Heard::Refused | Heard::Lost => return After::Again(heard.brief()),
         };
+        self.is_in_review = reply.code().as_deref() == Some(IN_REVIEW);
+        if reply.status == 202 && call.is_async {
+            return self.promise(reply);
+        }
         if reply.status != 200 {
             return passing(reply);
         }
@@ -131,6 +143,23 @@ impl CallSeen {
                 After::Wrong(format!("not a whole answer: {}", reply.brief()))
             }
         }
+    }
+
+    fn promise(&mut self, reply: &Reply) -> After {
+        let Some(place) = reply.header("location") else {
+            return After::Wrong(format!("accepted, and no place: {}", reply.brief()));
+        };
+        self.promised = Some(place.to_owned());
+        After::Again(reply.brief())
+    }
+
+    /// A look at the promised place.
+    pub(crate) fn look(&mut self, call: &Call, span: Span, heard: &Heard) -> After {
+        if matches!(heard, Heard::Reply(reply) if reply.status == 404) {
+            self.forgotten += 1;
+            return After::Wrong(format!("accepted, and forgotten: {}", heard.brief()));
+        }
+        self.hear(call, span, heard)
     }
 
     fn accept(&mut self, call: u64, span: Span, reply: &Reply) -> After {
@@ -262,6 +291,7 @@ mod tests {
                 slow: 0,
             },
             is_derived: false,
+            is_async: false,
         }
     }
 
@@ -317,6 +347,34 @@ mod tests {
             hear(reply(200, &plain(4)[..40], true)),
             (After::Wrong(_), 2, 1, 1)
         ));
+    }
+
+    #[test]
+    fn an_accepted_call_is_looked_for_and_must_be_there() {
+        let (mut seen, mut spans) = (CallSeen::default(), spans());
+        let call = Call {
+            is_async: true,
+            ..call(false)
+        };
+        let mut accepted = reply(202, "{}", false);
+        let place = HeaderValue::from_static("/v1/calls/k");
+        accepted.headers.insert("location", place);
+        let mut look = |reply| {
+            let after = seen.look(&call, spans.next().unwrap(), &Heard::Reply(reply));
+            (after, seen.forgotten, seen.is_in_review)
+        };
+        assert!(matches!(look(accepted), (After::Again(_), 0, false)));
+        let mut in_review = reply(503, "{}", false);
+        let code = HeaderValue::from_static(IN_REVIEW);
+        in_review.headers.insert("holdfast-code", code);
+        assert!(matches!(look(in_review), (After::Again(_), 0, true)));
+        assert!(matches!(
+            look(reply(404, "{}", false)),
+            (After::Wrong(_), 1, true)
+        ));
+        let last = look(reply(200, &plain(4), true));
+        assert_eq!(last, (After::Settled, 1, false));
+        assert_eq!(seen.promised.as_deref(), Some("/v1/calls/k"));
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub(crate) struct Calls {
     pub(crate) unmarked: u64,
     pub(crate) halves: u64,
     pub(crate) stuck: u64,
+    /// Told 202.
+    pub(crate) promised: u64,
+    /// Of these, not found afterwards, or never answered.
+    pub(crate) broken_promises: u64,
 }
 
 #[derive(Debug, Default)]
@@ -162,6 +166,11 @@ impl Calls {
         self.unmarked += seen.unmarked;
         self.halves += seen.halves;
         self.made += calls.len() as u64;
+        if seen.promised.is_some() {
+            self.promised += 1;
+            let is_broken = seen.forgotten > 0 || seen.accepted.is_none();
+            self.broken_promises += u64::from(is_broken);
+        }
         for pair in calls.windows(2) {
             let (before, again) = (&pair[0], &pair[1]);
             if before.ended == Ended::Failed {
@@ -200,6 +209,8 @@ impl Calls {
         );
         report.zero("parts delivered as a whole", self.halves);
         report.zero("keys stuck", self.stuck);
+        report.tell("calls accepted with 202", self.promised);
+        report.zero("calls accepted with 202 and lost", self.broken_promises);
         report.tell("vendor calls", self.made);
         report.tell(
             "  made again because a kill caught the first",

@@ -2,6 +2,8 @@
 
 import frame
 
+SCENES = frame.SCENES + frame.TURNS
+
 
 class Flow(frame.Script):
     command = [str(frame.EXAMPLES / "curl.sh")]

@@ -2,6 +2,8 @@
 
 import frame
 
+SCENES = frame.SCENES + frame.TURNS
+
 
 class Flow(frame.Script):
     command = [frame.python(), str(frame.EXAMPLES / "langgraph_flow.py")]

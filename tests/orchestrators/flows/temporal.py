@@ -23,6 +23,8 @@ from temporalio.api.namespace.v1 import message_pb2 as namespace
 from temporalio.api.workflowservice.v1 import request_response_pb2 as wire
 from temporalio.api.workflowservice.v1 import service_pb2_grpc
 
+# Where the model failed for good, the workflow has failed: nobody can answer it by hand any more.
+SCENES = [*frame.SCENES, frame.the_gate_asks_again, frame.rejected]
 EXAMPLE = frame.EXAMPLES / "temporal_flow.py"
 LONG_POLL = 20
 

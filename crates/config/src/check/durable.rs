@@ -1,9 +1,10 @@
-//! The store, what keys and tickets do, gates, the queue and the watch over runs.
+//! The store, what keys and tickets do, gates, steps, the queue and the watch over runs.
 
 use std::path::PathBuf;
 
 use crate::checked::{
-    Config, Delivery, GateTerms, Policy, Retention, Review, Runs, StorePlace, StoreTerms,
+    Config, Delivery, GateTerms, MOST_STORED, MOST_STORED_REQUEST, Policy, Retention, Review,
+    Route, Runs, Step, StorePlace, StoreTerms,
 };
 use crate::diagnostic::Problem;
 use crate::draft::{
@@ -14,6 +15,7 @@ use crate::shape::{Field, Spanned};
 use crate::values::{AnyJson, SecretText};
 
 use super::Checker;
+use super::route::is_pattern;
 
 const URL_HELP: &str =
     "write `sqlite:holdfast.db`, `postgres://user:password@host/database`, or `none`";
@@ -164,6 +166,59 @@ pub(super) fn policy_over(
     }
 }
 
+/// What steps demand.
+pub(super) fn steps(
+    draft: &Draft,
+    routes: &[Spanned<Route>],
+    checker: &mut Checker<'_>,
+) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for item in draft.steps.items() {
+        let name = checker.required(&item.step, &item.at, "the step has no name: `step`");
+        let name = name.filter(|name| is_pattern(name, "a step's name", "draft*", checker));
+        // Its gate may be wrong too: say so now.
+        let terms = item.gate.given().map(|given| {
+            warn_of_streams(given, routes, checker);
+            gate(&given.value, checker)
+        });
+        if let (None, Some(name), Field::Absent) = (&terms, name, &item.gate) {
+            let message = format!("the step `{}` has no `gate`", name.value);
+            checker.report(Problem::error(name.span.clone(), message));
+        }
+        let (Some(name), Some(gate)) = (name, terms) else {
+            continue;
+        };
+        if steps.iter().any(|step| step.step == name.value) {
+            let message = format!("two steps have the name `{}`", name.value);
+            checker.report(Problem::error(name.span.clone(), message));
+        }
+        let step = name.value.clone();
+        steps.push(Step { step, gate });
+    }
+    steps
+}
+
+/// A call of a step may come by any route.
+fn warn_of_streams(
+    given: &Spanned<GateDraft>,
+    routes: &[Spanned<Route>],
+    checker: &mut Checker<'_>,
+) {
+    let streaming = routes
+        .iter()
+        .find(|route| route.policy.delivery != Delivery::Whole);
+    if let Some(route) = streaming {
+        let message = format!(
+            "with `delivery: {}` of the route `{}` a step's gate can only flag what was streamed already; calls without `stream` are held by it",
+            route.policy.delivery, route.model
+        );
+        let problem = Problem::warning(given.span.clone(), message);
+        checker.report(problem.help(
+            "`delivery: whole`, or the header `Holdfast-Delivery: whole`, holds a stream until it has passed",
+        ));
+    }
+}
+
 fn gate(draft: &GateDraft, checker: &mut Checker<'_>) -> GateTerms {
     let mut terms = GateTerms {
         asks: 1,
@@ -203,6 +258,28 @@ fn schema(given: &Spanned<AnyJson>, checker: &mut Checker<'_>) -> Option<String>
                 return None;
             }
             Some(text)
+        }
+    }
+}
+
+/// A keyed call's answer and, for the review queue, its request are stored whole. Larger ones could be
+/// taken in, and never kept.
+pub(super) fn storable(draft: &Draft, config: &Config, checker: &mut Checker<'_>) {
+    let Some(limits) = draft.limits.get().filter(|_| config.store.is_some()) else {
+        return;
+    };
+    let sizes = [
+        ("answer_bytes", &limits.answer_bytes, MOST_STORED),
+        ("body_bytes", &limits.body_bytes, MOST_STORED_REQUEST),
+    ];
+    for (name, size, most) in sizes {
+        if let Some(given) = size.given()
+            && given.value.0 > most
+        {
+            let most = most >> 20;
+            let message = format!("`{name}` is over {most}MiB, the most that can be stored");
+            let problem = Problem::error(given.span.clone(), message);
+            checker.report(problem.help("only with `store: { url: none }` it may be more"));
         }
     }
 }

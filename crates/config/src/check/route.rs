@@ -49,22 +49,32 @@ pub(super) fn all(
 
 fn model<'a>(draft: &'a RouteDraft, checker: &mut Checker<'_>) -> Option<&'a Spanned<String>> {
     let model = checker.required(&draft.model, &draft.at, "the route has no `model`")?;
-    let prefix = model.strip_suffix('*').unwrap_or(model);
+    is_pattern(model, "a model name", "claude*", checker).then_some(model)
+}
+
+/// Whether this is a name, or the beginning of names with a `*` at its end; reported where not.
+pub(super) fn is_pattern(
+    given: &Spanned<String>,
+    what: &str,
+    example: &str,
+    checker: &mut Checker<'_>,
+) -> bool {
+    let prefix = given.strip_suffix('*').unwrap_or(given);
     if prefix.contains('*') {
-        let message = "a model name takes one `*`, at its end";
+        let message = format!("{what} takes one `*`, at its end");
         let help = match prefix.split('*').next() {
             Some(start) if !start.is_empty() => format!("write `{start}*`"),
-            _ => "names are matched by their beginning: `claude*`, or `*` for all".to_owned(),
+            _ => format!("names are matched by their beginning: `{example}`, or `*` for all"),
         };
-        checker.report(Problem::error(model.span.clone(), message).help(help));
-        return None;
+        checker.report(Problem::error(given.span.clone(), message).help(help));
+        return false;
     }
-    if model.bytes().any(|byte| byte.is_ascii_control()) || model.trim() != model.as_str() {
-        let message = "a model name has no blanks around it and no control characters";
-        checker.report(Problem::error(model.span.clone(), message));
-        return None;
+    if given.bytes().any(|byte| byte.is_ascii_control()) || given.trim() != given.as_str() {
+        let message = format!("{what} has no blanks around it and no control characters");
+        checker.report(Problem::error(given.span.clone(), message));
+        return false;
     }
-    Some(model)
+    true
 }
 
 fn targets(

@@ -7,6 +7,12 @@ use super::Backoff;
 use crate::secret::Secret;
 use crate::words::words;
 
+/// The longest content that the store takes, in bytes.
+pub const MOST_STORED: usize = 64 << 20;
+
+/// The longest body of a request that is stored with its head, in base64.
+pub const MOST_STORED_REQUEST: usize = 47 << 20;
+
 /// Where what has to be kept is kept, and within which limits. Read at start only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoreTerms {

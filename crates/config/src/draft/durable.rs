@@ -1,4 +1,4 @@
-//! The sections about what is kept: the store, keys, gates, effects, webhooks, the queue, runs.
+//! The sections about what is kept: the store, keys, gates, steps, effects, webhooks, the queue, runs.
 
 use std::path::PathBuf;
 
@@ -90,6 +90,17 @@ shape! {
         asks: CountOrZero = "1",
         /// Whether the answer must be JSON (`json`) or may be any `text`.
         on: GateOn = "text",
+    }
+}
+
+shape! {
+    /// What a step of a workflow demands: of the answers to calls that name it in `Holdfast-Step`,
+    /// beside what their route demands, and of the result that completes it.
+    StepDraft as "step" {
+        /// The name of a step, or the beginning of names with a `*` at its end.
+        step: String,
+        /// What its answers and its result must be.
+        gate: GateDraft,
     }
 }
 

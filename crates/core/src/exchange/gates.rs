@@ -11,7 +11,7 @@ use super::choose::plural;
 use super::leg::{Kept, Leg};
 use super::{Exchange, State};
 use crate::fault::{Code, Fault};
-use crate::gate::{Answered, Refusal};
+use crate::gate::{Answered, LONGEST_HELD_BACK, Refusal};
 use crate::judge::Verdict;
 use crate::policy::Delivery;
 use crate::time::Time;
@@ -70,6 +70,7 @@ impl Exchange {
             attempt.message = Some(rejected.refusal.to_string());
         }
         self.record.gate = Some(rejected.refusal.clone());
+        self.held_back = Some(beginning(&rejected.text)).filter(|text| !text.is_empty());
         self.last_cause = None;
         self.abort(leg);
         self.show.drop_waiting();
@@ -91,6 +92,12 @@ impl Exchange {
             self.plan.failed(leg.target, None);
         }
         self.state = State::Choosing;
+    }
+
+    /// What the last answer said that the gate held back, for who is to decide about it: content, and
+    /// no part of the record.
+    pub fn held_back(&self) -> Option<&str> {
+        self.held_back.as_deref()
     }
 
     /// What the caller is told when nobody is left, where an answer was held back. That weighs more
@@ -148,6 +155,16 @@ fn answered<'a>(text: &'a str, leg: &Leg, verdict: &Verdict) -> Answered<'a> {
         refused: *verdict == Verdict::Refused || leg.judge.has_refusal(),
         limited: *verdict == Verdict::Limit,
     }
+}
+
+/// At most the first [`LONGEST_HELD_BACK`] bytes.
+fn beginning(text: &str) -> String {
+    let end = text.floor_char_boundary(LONGEST_HELD_BACK);
+    let mut kept = text[..end].to_owned();
+    if end < text.len() {
+        kept.push('…');
+    }
+    kept
 }
 
 /// What is said to a target whose answer did not pass. Both dialects have these messages in common.

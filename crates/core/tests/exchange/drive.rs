@@ -188,8 +188,18 @@ pub(crate) fn talk_with(setup: Setup, reply: impl FnMut(&Send) -> Reply) -> (End
 pub(crate) fn converse(
     setup: Setup,
     health: &mut impl Health,
-    mut reply: impl FnMut(&Send) -> Reply,
+    reply: impl FnMut(&Send) -> Reply,
 ) -> (End, Vec<Action>, Record) {
+    let (end, asked, exchange) = conversed(setup, health, reply);
+    (end, asked, exchange.record().clone())
+}
+
+/// As [`converse`], with the exchange as it stands at its end.
+pub(crate) fn conversed(
+    setup: Setup,
+    health: &mut impl Health,
+    mut reply: impl FnMut(&Send) -> Reply,
+) -> (End, Vec<Action>, Exchange) {
     let mut now = Time::default();
     let mut exchange = Exchange::new(setup, now);
     let (mut shown, mut asked, mut finish) = (Vec::new(), Vec::new(), None);
@@ -218,7 +228,7 @@ pub(crate) fn converse(
         shown,
         body: finish.body,
     };
-    (end, asked, exchange.record().clone())
+    (end, asked, exchange)
 }
 
 fn answer(exchange: &mut Exchange, attempt: u32, reply: Reply, now: Time) {

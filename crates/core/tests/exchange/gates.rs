@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_core::breaker::Report;
 use holdfast_core::exchange::{Action, Ask, Outcome, Record, Setup};
 use holdfast_core::fault::{Code, Fault};
-use holdfast_core::gate::{Answered, Gate, Gated, LONGEST_REASON, Refusal};
+use holdfast_core::gate::{Answered, Gate, Gated, LONGEST_HELD_BACK, LONGEST_REASON, Refusal};
 use holdfast_core::judge::Verdict;
 use holdfast_core::plan::{Health, Leave};
 use holdfast_core::policy::Delivery;
@@ -15,7 +15,9 @@ use holdfast_wire::turn::Dialect::{self, Anthropic, OpenAi};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::drive::{DELIVERIES, DIALECTS, End, Reply, converse, once, talk, target};
+use crate::drive::{
+    DELIVERIES, DIALECTS, End, Free, Reply, converse, conversed, once, talk, target,
+};
 
 /// Lets only answers with this word in it pass.
 #[derive(Debug)]
@@ -459,6 +461,61 @@ fn a_reason_has_a_limit() {
     let refusal = Refusal::new("cel", "ü".repeat(LONGEST_REASON + 1));
     assert_eq!(refusal.reason.chars().count(), LONGEST_REASON + 1);
     assert!(refusal.reason.ends_with('…'));
+}
+
+/// Refuses everything, and quotes it to the model.
+#[derive(Debug)]
+struct Quotes;
+
+impl Gate for Quotes {
+    fn check(&self, answer: &Answered<'_>) -> Result<(), Refusal> {
+        let reason = format!("{:?} is wrong", answer.text);
+        let told = "a value is wrong".to_owned();
+        Err(Refusal::quoting("cel", reason, told))
+    }
+}
+
+#[test]
+fn only_the_model_hears_what_it_wrote() {
+    let mut setup = gated(OpenAi, false, &[OpenAi], Delivery::Guarded, 1);
+    setup.gate.as_mut().unwrap().gate = Arc::new(Quotes);
+    let mut replies = vec![says(OpenAi, "poor"), says(OpenAi, "worse")].into_iter();
+    let (end, actions, exchange) = conversed(setup, &mut Free, |_| replies.next().unwrap());
+    let (_, Ask::Resume { messages }) = &asks(&actions)[1] else {
+        panic!("{actions:?}");
+    };
+    let reason: Value = serde_json::from_slice(&messages[1]).unwrap();
+    let reason = reason["content"].as_str().unwrap();
+    assert!(reason.contains(r#""poor" is wrong"#), "{reason}");
+    let message = &fault(&end).message;
+    assert!(message.ends_with("; cel: a value is wrong"), "{message}");
+    for attempt in &exchange.record().attempts {
+        assert_eq!(attempt.message.as_deref(), Some("cel: a value is wrong"));
+    }
+    // Who is to decide sees it.
+    assert_eq!(exchange.held_back(), Some("worse"));
+}
+
+#[test]
+fn what_was_streamed_is_flagged_without_being_quoted() {
+    let mut setup = gated(OpenAi, true, &[OpenAi], Delivery::Live, 1);
+    setup.gate.as_mut().unwrap().gate = Arc::new(Quotes);
+    let replies = vec![says(OpenAi, "poor")];
+    let (_, _, record) = told(setup, &mut Watch::default(), replies);
+    assert_eq!(record.flagged.as_deref(), Some("cel: a value is wrong"));
+}
+
+#[test]
+fn what_is_kept_of_an_answer_that_was_held_back_has_a_limit() {
+    let long = "ü".repeat(LONGEST_HELD_BACK);
+    for (said, kept) in [
+        ("poor", "poor".to_owned()),
+        (&long, "ü".repeat(LONGEST_HELD_BACK / 2) + "…"),
+    ] {
+        let setup = gated(OpenAi, false, &[OpenAi], Delivery::Guarded, 0);
+        let (_, _, exchange) = conversed(setup, &mut Free, |_| says(OpenAi, said));
+        assert!(exchange.held_back() == Some(&kept), "{} bytes", said.len());
+    }
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! What was wrong once, each as the smallest exchange that shows it.
 
 use holdfast_core::exchange::{Action, Exchange, Outcome, Setup};
-use holdfast_core::fault::Code;
+use holdfast_core::fault::{Code, Fault};
 use holdfast_core::judge::Verdict;
 use holdfast_core::policy::Delivery;
 use holdfast_core::time::Time;
@@ -479,4 +479,45 @@ fn sends(asked: &[Action]) -> usize {
         .iter()
         .filter(|action| matches!(action, Action::Send(_)))
         .count()
+}
+
+/// Whoever drives it can't keep more: no other target is asked, and nothing follows the error.
+#[test]
+fn what_finds_no_place_is_told_and_nothing_follows() {
+    let text = whole("hello");
+    for delivery in DELIVERIES {
+        let setup = several(OpenAi, OpenAi, 2, delivery);
+        let mut exchange = Exchange::new(setup, Time::default());
+        let now = Time::default();
+        let mut dice = || 0;
+        let sent = exchange.poll_action(now, &mut Free, &mut dice);
+        assert!(matches!(sent, Some(Action::Send(_))));
+        exchange.handle_connected(1, now);
+        let head = holdfast_core::exchange::Head {
+            status: 200,
+            content_type: Some("text/event-stream".to_owned()),
+            ..holdfast_core::exchange::Head::default()
+        };
+        exchange.handle_head(1, head, now);
+        exchange.handle_chunk(1, text.clone().into(), now);
+        exchange.handle_end(1, Ok(()), now);
+        let fault = Fault::new(Code::OutOfBuffers, "full");
+        exchange.handle_no_place(fault.clone(), now);
+        let mut rest = Vec::new();
+        while let Some(action) = exchange.poll_action(now, &mut Free, &mut dice) {
+            rest.push(action);
+        }
+        let last = rest.pop();
+        let told = Outcome::Told(fault);
+        assert!(
+            matches!(&last, Some(Action::Finish(finish)) if finish.outcome == told),
+            "{last:?}"
+        );
+        assert!(
+            rest.iter()
+                .all(|action| matches!(action, Action::Abort { .. }))
+        );
+        assert_eq!(exchange.record().code, Some("HF-024"));
+        assert!(exchange.is_finished() && exchange.poll_timeout().is_none());
+    }
 }

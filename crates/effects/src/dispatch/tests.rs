@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::effects::{Effects, Limits, Parts};
-use crate::failpoint::Failpoint;
+use crate::failpoint::{AFTER_ANSWER, Failpoint};
 use crate::outbox::{Doing, Outbox};
 use crate::outgoing::Outgoing;
 use crate::submit::Submission;
@@ -30,6 +30,8 @@ use crate::target::{Http, Kind, Target, Targets};
 struct Faults {
     claim: AtomicUsize,
     finish: AtomicUsize,
+    /// It is too large, and stays so.
+    too_large: AtomicUsize,
     /// The store can't be read when the claim is confirmed.
     confirm: AtomicUsize,
     /// Another process has taken over when the claim is confirmed.
@@ -73,6 +75,9 @@ impl Outbox for Flaky {
     fn finish<'a>(&'a self, id: &'a str, fence: i64, end: EffectEnd, now: Wall) -> Doing<'a, bool> {
         if takes(&self.faults.finish) {
             return down();
+        }
+        if takes(&self.faults.too_large) {
+            return Box::pin(async { Err(Error::TooLarge { bytes: 2, limit: 1 }) });
         }
         self.faults.finished.lock().push(end.clone());
         self.store.finish(id, fence, end, now)
@@ -136,6 +141,10 @@ async fn serve(requests: watch::Sender<usize>, listener: TcpListener) {
 }
 
 async fn stage(faults: Faults) -> Stage {
+    stage_with(faults, false, Failpoint::default()).await
+}
+
+async fn stage_with(faults: Faults, honours_keys: bool, failpoint: Failpoint) -> Stage {
     let dir = tempfile::tempdir().unwrap();
     let place = Place::Sqlite(dir.path().join("holdfast.db"));
     let store = Store::open(Options::new(place), Handle::current())
@@ -153,7 +162,10 @@ async fn stage(faults: Faults) -> Stage {
     });
     let parts = Parts {
         store: store.clone(),
-        targets: Targets::new([target(port)]),
+        targets: Targets::new([Target {
+            honours_keys,
+            ..target(port)
+        }]),
         clock: Arc::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             Wall(i64::try_from(since.as_millis()).unwrap())
@@ -163,7 +175,7 @@ async fn stage(faults: Faults) -> Stage {
             ..Limits::default()
         },
         verdicts: Arc::new(store),
-        failpoint: Failpoint::default(),
+        failpoint,
         resolve: system_resolver(),
     };
     Stage {
@@ -259,6 +271,37 @@ async fn a_result_that_cant_be_stored_is_kept_and_nothing_is_sent_again() {
         (effect.attempts, stage.faults.finished.lock().len()),
         (1, 1)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_can_never_be_stored_lies_before_a_person() {
+    let stage = stage(Faults {
+        too_large: AtomicUsize::new(1),
+        ..Faults::default()
+    })
+    .await;
+    let effect = stage.play().await;
+    assert_eq!((effect.state, stage.requests()), (EffectState::Doubt, 1));
+    assert!(effect.error.unwrap().contains("can't be stored"));
+    let ticket = stage.effects.store.ticket(&effect.ticket.unwrap()).await;
+    assert_eq!(ticket.unwrap().unwrap().subject, effect.id);
+}
+
+/// A hole in Holdfast itself, after the request left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_leaves_no_effect_on_its_way() {
+    for (honours_keys, state, requests) in
+        [(false, EffectState::Doubt, 1), (true, EffectState::Done, 2)]
+    {
+        let is_over = AtomicUsize::new(1);
+        let failpoint = Failpoint::new(move |place| {
+            assert!(place != AFTER_ANSWER || !takes(&is_over), "in this test");
+        });
+        let stage = stage_with(Faults::default(), honours_keys, failpoint).await;
+        let effect = stage.play().await;
+        assert_eq!((effect.state, stage.requests()), (state, requests));
+        assert_eq!(effect.ticket.is_some(), !honours_keys);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

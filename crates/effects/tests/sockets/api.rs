@@ -318,8 +318,10 @@ async fn a_repeat_is_not_judged_again_by_a_ledger_that_forgot() {
     let site = Site::start([]).await;
     let (_dir, path) = dir();
     let house = House::open(&path, [target("t", &site, true)]).await;
+    // Of the year 1970.
+    let begun = format!("{:032x}", 7);
     let booked = BookedExchange {
-        id: "w".to_owned(),
+        id: begun.clone(),
         at: Wall(0),
         scope: String::new(),
         route: "r".to_owned(),
@@ -329,12 +331,13 @@ async fn a_repeat_is_not_judged_again_by_a_ledger_that_forgot() {
         json: "{}".to_owned(),
     };
     house.store.book(vec![booked]).await.unwrap();
-    let body =
-        |path: &str| format!(r#"{{"target":"t","path":"/v1/{path}","key":"k","requires":["w"]}}"#);
+    let body = |path: &str| {
+        format!(r#"{{"target":"t","path":"/v1/{path}","key":"k","requires":["{begun}"]}}"#)
+    };
     let first = house.post(&body("a")).await.unwrap();
     let retention = Retention::default();
     house.store.expire(now(), &retention, 100).await.unwrap();
-    assert_eq!(house.store.exchange("w").await, Ok(None));
+    assert_eq!(house.store.exchange(&begun).await, Ok(None));
     let again = house.post(&body("a")).await.unwrap();
     assert_eq!(first.text("id"), again.text("id"));
     assert_eq!(again.headers["idempotent-replayed"], "true");

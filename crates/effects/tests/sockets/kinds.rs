@@ -1,9 +1,12 @@
 //! Everything that can be known after an attempt, and what becomes of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_effects::{CUT_HEADER, Kind, Signer, Target};
+use holdfast_config::Disk;
+use holdfast_effects::{CUT_HEADER, Kind, Signer, Target, Targets};
+use holdfast_upstream::SystemRoots;
 use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::io::copy_bidirectional;
@@ -234,6 +237,43 @@ async fn the_request_carries_what_it_must_and_the_answer_is_kept() {
         !kept.contains("of-the-target"),
         "a credential is never kept"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_hears_the_key_under_the_name_that_it_knows() {
+    let site = Site::start([Play::Close]).await;
+    let text = format!(
+        "providers: [{{name: ollama}}]
+routes: [{{model: m, targets: [ollama]}}]
+effects:
+  targets:
+    - name: t
+      url: http://127.0.0.1:{}
+      honours_keys: true
+      allow_private: true
+      methods: [POST]
+      paths: [/v1/*]
+      key_header: X-Order-Key
+",
+        site.address.port()
+    );
+    let nowhere = Disk {
+        directory: PathBuf::new(),
+    };
+    let loaded = holdfast_config::parse("test.yaml", &text, &|_| None, &nowhere).unwrap();
+    let roots = SystemRoots::load();
+    let targets = Targets::from_config(&loaded.config.effects, &[], &roots).unwrap();
+    let (_dir, path) = dir();
+    let house = House::open(&path, []).await;
+    house.effects.set_targets(targets);
+    let reply = house.post(EFFECT).await.unwrap();
+    assert_eq!(reply.text("state"), "done", "{}", reply.json);
+    let seen = site.seen();
+    assert_eq!(seen.len(), 2);
+    for seen in seen {
+        assert_eq!(seen.header("x-order-key"), Some("k-1"));
+        assert_eq!(seen.header("idempotency-key"), None);
+    }
 }
 
 /// TLS in front of a site.

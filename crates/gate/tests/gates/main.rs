@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fuzz;
+mod quotes;
 mod refused;
 mod words;
 
@@ -35,8 +36,17 @@ fn whole(text: &str) -> Answered<'_> {
     }
 }
 
-/// `check: reason` of an answer that does not pass.
+fn refusal(gate: &Compiled, text: &str) -> Refusal {
+    gate.check(&whole(text)).unwrap_err()
+}
+
+/// `check: reason` of an answer that does not pass, as the model hears it.
 fn said(gate: &Compiled, text: &str) -> String {
-    let refusal: Refusal = gate.check(&whole(text)).unwrap_err();
-    refusal.to_string()
+    let refusal = refusal(gate, text);
+    format!("{}: {}", refusal.check, refusal.reason)
+}
+
+/// The same, as everybody else hears it.
+fn told(gate: &Compiled, text: &str) -> String {
+    refusal(gate, text).to_string()
 }

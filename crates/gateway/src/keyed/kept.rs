@@ -41,6 +41,7 @@ pub(super) fn request(call: &Call) -> KeptRequest {
         query: call.query.as_deref().and_then(kept_query),
         headers: kept_headers(&call.headers),
         body: call.body.to_vec(),
+        refused: None,
     }
 }
 

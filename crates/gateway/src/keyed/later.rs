@@ -13,6 +13,7 @@ use holdfast_core::idempotency::shown_key;
 use holdfast_store::{Abandoned, KeptRequest, KeyId, KeyState, Store};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::in_hand::InHand;
 use super::kept::{self, recall};
 use super::pursue::{Broken, run_claimed, unpack};
 use super::recording::Recording;
@@ -131,6 +132,8 @@ pub(crate) async fn resume(worker: Rc<Worker>, abandoned: Abandoned) {
     let Some(store) = worker.shared.durable.mounted() else {
         return;
     };
+    let asked = (abandoned.id.clone(), abandoned.fingerprint);
+    let in_hand = InHand::new(&worker, &asked, &abandoned.exchange);
     let kept = KeptRequest::from_bytes(&abandoned.request);
     let called = worker.shared.durable.store().and_then(|_| {
         let kept = kept.clone();
@@ -138,31 +141,31 @@ pub(crate) async fn resume(worker: Rc<Worker>, abandoned: Abandoned) {
         recall(&worker, kept?, &abandoned.id.scope)
     });
     match called {
-        Ok(call) => {
-            let asked = (abandoned.id, abandoned.fingerprint);
-            run_claimed(worker, store, call, asked, abandoned.fence).await;
-        }
-        // It was accepted: whoever looks next makes it.
+        Ok(call) => run_claimed(&worker, store, call, in_hand, abandoned).await,
+        // It was accepted: given back, it is made by whoever looks next.
         Err(fault) if fault.code.is_passing() => {
             tracing::info!(
                 exchange = abandoned.exchange,
                 message = fault.message,
                 "a call that was to be answered later can't be made now"
             );
-            store.give_back_call(&abandoned);
         }
-        Err(fault) => review(&worker, &store, abandoned, kept.as_ref(), &fault).await,
+        Err(fault) => {
+            if review(&worker, &store, &abandoned, kept.as_ref(), &fault).await {
+                in_hand.settled();
+            }
+        }
     }
 }
 
-/// Puts a call that was accepted and can't be made any more before a person.
+/// Puts a call that was accepted and can't be made any more before a person. `false` = not yet.
 async fn review(
     worker: &Worker,
     store: &Store,
-    abandoned: Abandoned,
+    abandoned: &Abandoned,
     kept: Option<&KeptRequest>,
     fault: &Fault,
-) {
+) -> bool {
     tracing::warn!(
         exchange = abandoned.exchange,
         message = fault.message,
@@ -185,8 +188,7 @@ async fn review(
     let ticket = broken.ticket(worker, &policy, fault);
     let expires = ticket.expires;
     let (id, fence) = (&abandoned.id, abandoned.fence);
-    if let Err(error) = store.ticket_key(id, fence, ticket, expires).await {
-        tracing::warn!(%error, "it can't be put into the review queue yet");
-        store.give_back_call(&abandoned);
-    }
+    let kept = store.ticket_key(id, fence, ticket, expires).await;
+    kept.inspect_err(|error| tracing::warn!(%error, "it can't be put into the review queue yet"))
+        .is_ok()
 }

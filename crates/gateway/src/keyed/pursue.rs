@@ -3,6 +3,7 @@
 //! The order is the promise: claimed in the store before anything is sent, the whole answer in the
 //! store before its end is published, a ticket in the store before the error is told. A write that
 //! fails is told, and tried again until the store takes it: the call itself is never made again here.
+//! What the store can never take is told as an error, and its key is free again.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,14 +15,17 @@ use holdfast_config::checked::{KeepTickets, Policy, Repeats, TicketRetry};
 use holdfast_core::exchange::{Finish, Outcome};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::{Afterwards, afterwards};
+use holdfast_core::judge::Flaw;
 use holdfast_store::{
-    Claimed, KeyId, NewClaim, NewTicket, RetryPolicy, Store, StoredAnswer, TicketKind,
+    Abandoned, Claimed, Error, KeptRequest, KeyId, MAX_CONTENT_BYTES, NewClaim, NewTicket,
+    RetryPolicy, Store, StoredAnswer, TicketKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::in_hand::InHand;
 use super::in_use;
 use super::kept;
-use super::recording::{Head, Recording};
+use super::recording::{Head, Recording, no_room};
 use super::registry::Asked;
 use crate::admit::Call;
 use crate::drive::{Drive, Step};
@@ -35,13 +39,30 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How often a write that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// What came of a vendor that never lets us wait is published when it is that much.
+const MOST_AT_ONCE: usize = 64 << 10;
+
+/// The check of a configuration speaks of the store's own limit.
+const _: () = assert!(holdfast_config::checked::MOST_STORED == MAX_CONTENT_BYTES);
 
 /// What the task of a call works with.
 struct Pursuit {
     worker: Rc<Worker>,
     store: Arc<Store>,
     asked: Asked,
+    /// The exchange under which the key is claimed.
+    exchange: String,
     recording: Arc<Recording>,
+}
+
+/// What became of a write that was insisted on.
+enum Insisted<T> {
+    /// The store has it.
+    Kept(T),
+    /// The store will never take it.
+    Never(Error),
+    /// The gateway ends before the store took it.
+    Ends,
 }
 
 /// Begins the task. `later` = the request is kept with the key, so that it can be run after a crash.
@@ -63,44 +84,48 @@ async fn pursue(
     recording: Arc<Recording>,
     later: bool,
 ) {
-    let pursuit = match worker.shared.durable.store() {
-        Ok(store) => Pursuit {
-            worker: worker.clone(),
-            store,
-            asked: asked.clone(),
-            recording: recording.clone(),
-        },
-        Err(fault) => {
-            recording.fail(fault);
-            return worker.shared.registry.leave(&asked);
+    let in_hand = InHand::new(&worker, &asked, &call.id).followed(&recording);
+    match worker.shared.durable.store() {
+        Ok(store) => {
+            let pursuit = Pursuit {
+                worker,
+                store,
+                asked,
+                exchange: call.id.clone(),
+                recording,
+            };
+            match pursuit.claim(&call, later).await {
+                Ok(Some(fence)) => pursuit.run(call, fence).await,
+                Ok(None) => {}
+                Err(fault) => pursuit.recording.fail(fault),
+            }
         }
-    };
-    match pursuit.claim(&call, later).await {
-        Ok(Some(fence)) => pursuit.run(call, fence).await,
-        Ok(None) => {}
         Err(fault) => recording.fail(fault),
     }
-    worker.shared.registry.leave(&asked);
+    in_hand.settled();
 }
 
-/// Runs a call whose key this process holds already: one that was to be answered later.
+/// Runs a call whose key this process has taken over: one that was to be answered later.
 pub(super) async fn run_claimed(
-    worker: Rc<Worker>,
+    worker: &Rc<Worker>,
     store: Arc<Store>,
     call: Call,
-    asked: Asked,
-    fence: i64,
+    in_hand: InHand,
+    abandoned: Abandoned,
 ) {
-    let recording = Recording::new(call.wishes.dialect, &call.id);
+    let asked = (abandoned.id, abandoned.fingerprint);
+    let recording = Recording::new(&worker.shared, call.wishes.dialect, &call.id);
     worker.shared.registry.replace(&asked, recording.clone());
+    let in_hand = in_hand.followed(&recording);
     let pursuit = Pursuit {
         worker: worker.clone(),
         store,
-        asked: asked.clone(),
+        asked,
+        exchange: abandoned.exchange,
         recording,
     };
-    pursuit.run(call, fence).await;
-    worker.shared.registry.leave(&asked);
+    pursuit.run(call, abandoned.fence).await;
+    in_hand.settled();
 }
 
 impl Pursuit {
@@ -113,10 +138,10 @@ impl Pursuit {
         let clock = self.worker.shared.clock;
         let terms = call.policy();
         let deadline = clock.now() + terms.deadline;
+        let request = later.then(|| kept::request(call).to_bytes());
         let mut pause = LOOK;
         loop {
             let now = clock.wall();
-            let request = later.then(|| kept::request(call).to_bytes());
             let claim = NewClaim {
                 id: self.id().clone(),
                 fingerprint: self.asked.1,
@@ -130,8 +155,10 @@ impl Pursuit {
             let claimed = self.store.claim_key(claim).await?;
             let claimed = match claimed {
                 Claimed::Ticketed { .. } if terms.ticket_retry == TicketRetry::OnRepeat => {
-                    let (id, exchange) = (self.id(), &call.id);
-                    self.store.reopen_key(id, exchange, request, now).await?
+                    let request = request.as_deref();
+                    self.store
+                        .reopen_key(self.id(), &call.id, request, now)
+                        .await?
                 }
                 claimed => claimed,
             };
@@ -189,13 +216,14 @@ impl Pursuit {
         }
     }
 
-    /// Publishes what comes, except what came together with the end.
+    /// Publishes what comes, except what came together with the end, as long as it can be kept.
     async fn stream(&self, mut drive: Box<Drive>, first: Bytes, fence: i64) {
         let head = Head {
             status: StatusCode::OK,
             headers: emit::stream_headers(&drive),
         };
         let mut head = Some(head);
+        let (mut bytes, mut waiting) = (first.len(), first.len());
         let mut batch = vec![first];
         loop {
             let step = std::future::poll_fn(|cx| match drive.poll_step(cx) {
@@ -205,18 +233,40 @@ impl Pursuit {
             })
             .await;
             match step {
-                Some(Step::Release(bytes)) => batch.push(bytes),
+                Some(Step::Release(more)) if bytes + more.len() > MAX_CONTENT_BYTES => {
+                    drive.give_up(too_large(MAX_CONTENT_BYTES));
+                }
+                Some(Step::Release(more)) => {
+                    bytes += more.len();
+                    waiting += more.len();
+                    if waiting > MOST_AT_ONCE {
+                        waiting = more.len();
+                        if !self.show(&mut head, &mut batch) {
+                            drive.give_up(no_room());
+                        }
+                    }
+                    // It may be the last: that one goes with the end.
+                    batch.push(more);
+                }
                 Some(Step::Finish(finish)) => {
                     return self.close(drive, head, batch, finish, fence).await;
                 }
                 None => {
-                    if let Some(head) = head.take() {
-                        self.recording.begin(head);
+                    waiting = 0;
+                    if !self.show(&mut head, &mut batch) {
+                        drive.give_up(no_room());
                     }
-                    self.recording.publish(batch.drain(..));
                 }
             }
         }
+    }
+
+    /// Publishes what waits. `false` = there is no room for more.
+    fn show(&self, head: &mut Option<Head>, batch: &mut Vec<Bytes>) -> bool {
+        if let Some(head) = head.take() {
+            self.recording.begin(head);
+        }
+        self.recording.publish(batch.drain(..))
     }
 
     /// The end: kept first, told then. `head` = it was not published yet.
@@ -238,7 +288,9 @@ impl Pursuit {
                 if self.recording.head().is_some() {
                     self.recording.publish(batch);
                 }
-                self.tell(drive, fault, fence).await;
+                let recording = self.recording.clone();
+                let (call, refused) = (&drive.call, drive.held_back());
+                self.tell(call, fault, refused, fence, recording).await;
             }
             // Nobody can hang up on a recording.
             Outcome::CallerGone => self
@@ -257,118 +309,133 @@ impl Pursuit {
     ) {
         let shown = head.clone().or_else(|| self.recording.head());
         let shown = shown.expect("invariant: a head is published or at hand");
-        let body = [self.recording.published(), batch.clone()]
-            .concat()
-            .concat();
         let answer = StoredAnswer {
             exchange: drive.call.id.clone(),
             outcome: outcome.to_owned(),
             status: shown.status.as_u16(),
             headers: pairs(&shown.headers),
-            body,
+            body: self.recording.body_with(&batch),
         };
         let expires = self.wall() + drive.call.policy().idempotency.expiry;
         failpoint::reached("key.before_store");
         let write = || {
-            let answer = answer.clone();
-            async move {
-                let now = self.wall();
-                self.store
-                    .complete_key(self.id(), fence, answer, now, expires)
-                    .await
-            }
+            let (id, now) = (self.id(), self.wall());
+            self.store.complete_key(id, fence, &answer, now, expires)
         };
-        let kept = self.insist(&drive.call, write).await;
+        let (kept, recording) = self
+            .insist(&drive.call, self.recording.clone(), write)
+            .await;
         failpoint::reached("key.after_store");
         match kept {
-            Some((true, recording)) => {
-                if let Some(recording) = recording {
-                    // Those who were there were told; whoever came since gets it now.
-                    let (head, body) = unpack(answer);
-                    return recording.replay(&drive.call.id, head, body);
-                }
+            Insisted::Kept(true) if !Arc::ptr_eq(&recording, &self.recording) => {
+                // Those who were there were told; whoever came since gets it now.
+                let (head, body) = unpack(answer);
+                recording.replay(&drive.call.id, head, body);
+            }
+            Insisted::Kept(true) => {
                 if let Some(head) = head {
-                    self.recording.begin(head);
+                    recording.begin(head);
                 }
-                self.recording.publish(batch);
-                self.recording.end();
+                // It is stored: who reads it is not cut off for want of room.
+                recording.publish(batch);
+                recording.end();
             }
-            Some((false, recording)) => {
-                let recording = recording.as_ref().unwrap_or(&self.recording);
-                recording.fail(taken_over());
+            Insisted::Kept(false) => recording.fail(taken_over()),
+            Insisted::Never(error) => {
+                let fault = unstorable(error);
+                self.tell(&drive.call, fault, None, fence, recording).await;
             }
-            None => {}
+            Insisted::Ends => {}
         }
     }
 
-    async fn tell(&self, drive: Box<Drive>, mut fault: Fault, fence: i64) {
-        let policy = drive.call.policy();
+    /// There is no answer: a ticket where the route keeps one, else the key is free again.
+    /// `refused` = what the last answer said that a gate held back.
+    async fn tell(
+        &self,
+        call: &Call,
+        mut fault: Fault,
+        refused: Option<&str>,
+        fence: i64,
+        mut recording: Arc<Recording>,
+    ) {
+        let policy = call.policy();
         let keeps =
             policy.tickets != KeepTickets::Never && afterwards(fault.code) == Afterwards::Ticket;
-        let kept = if keeps {
+        if keeps {
             let expires = self.wall() + policy.ticket_expiry;
-            let ticket = new_ticket(&self.worker, &drive.call, &fault, Some(self.id()));
+            let ticket = NewTicket {
+                key: Some(self.id().clone()),
+                ..new_ticket(&self.worker, call, &fault, refused)
+            };
             let write = || {
                 let ticket = ticket.clone();
-                async move {
-                    self.store
-                        .ticket_key(self.id(), fence, ticket, expires)
-                        .await
-                }
+                self.store.ticket_key(self.id(), fence, ticket, expires)
             };
-            self.insist(&drive.call, write)
-                .await
-                .map(|(ticket, recording)| (ticket.is_some(), ticket, recording))
-        } else {
-            let write = || async { self.store.release_key(self.id(), fence).await };
-            self.insist(&drive.call, write)
-                .await
-                .map(|(was_mine, recording)| (was_mine, None, recording))
-        };
-        let Some((was_mine, ticket, recording)) = kept else {
-            return;
-        };
-        let recording = recording.as_ref().unwrap_or(&self.recording);
-        if !was_mine {
-            return recording.fail(taken_over());
+            let kept;
+            (kept, recording) = self.insist(call, recording, write).await;
+            match kept {
+                Insisted::Kept(Some(ticket)) => {
+                    fault.message =
+                        format!("{}; kept for review as ticket {ticket}", fault.message);
+                    fault.retry_after = Some(policy.retry_after);
+                    return recording.fail(fault);
+                }
+                Insisted::Kept(None) => return recording.fail(taken_over()),
+                Insisted::Never(error) => {
+                    fault.message = format!("{}; no ticket is kept: {error}", fault.message);
+                }
+                Insisted::Ends => return,
+            }
         }
-        if let Some(ticket) = ticket {
-            fault.message = format!("{}; kept for review as ticket {ticket}", fault.message);
-            fault.retry_after = Some(policy.retry_after);
+        let write = || self.store.release_key(self.id(), fence);
+        let (kept, recording) = self.insist(call, recording, write).await;
+        match kept {
+            Insisted::Kept(true) => recording.fail(fault),
+            Insisted::Kept(false) => recording.fail(taken_over()),
+            Insisted::Never(_) => {
+                self.store.give_back_key(self.id(), &self.exchange);
+                recording.fail(fault);
+            }
+            Insisted::Ends => {}
         }
-        recording.fail(fault);
     }
 
-    /// Writes until the store takes it. When it does not take it at once, those who wait are told, and
-    /// the recording for whoever comes later is given with the result. `None` = the gateway ends.
+    /// Writes until the store takes it, or says that it never will. When it does not take it at once,
+    /// those who wait are told, and whoever comes later follows another recording: the one that is
+    /// given back.
     async fn insist<T, F>(
         &self,
         call: &Call,
+        mut recording: Arc<Recording>,
         write: impl Fn() -> F,
-    ) -> Option<(T, Option<Arc<Recording>>)>
+    ) -> (Insisted<T>, Arc<Recording>)
     where
-        F: Future<Output = Result<T, holdfast_store::Error>>,
+        F: Future<Output = Result<T, Error>>,
     {
-        let mut spare = None;
+        let mut is_told = false;
         let mut pause = AGAIN;
         loop {
             match write().await {
-                Ok(written) => return Some((written, spare)),
+                Ok(written) => return (Insisted::Kept(written), recording),
+                Err(error) if error.is_lasting() => {
+                    tracing::error!(exchange = call.id, %error, "an outcome can't be stored");
+                    return (Insisted::Never(error), recording);
+                }
                 Err(error) => {
                     tracing::warn!(exchange = call.id, %error, "an outcome can't be stored yet");
-                    if spare.is_none() {
-                        self.recording.fail(Fault::from(error));
-                        let next = Recording::new(call.wishes.dialect, &call.id);
-                        let registry = &self.worker.shared.registry;
-                        registry.replace(&self.asked, next.clone());
-                        spare = Some(next);
+                    if !std::mem::replace(&mut is_told, true) {
+                        recording.fail(Fault::from(error));
+                        let shared = &self.worker.shared;
+                        recording = Recording::new(shared, call.wishes.dialect, &call.id);
+                        shared.registry.replace(&self.asked, recording.clone());
                     }
                 }
             }
             if self.worker.shared.is_draining() {
                 // The next process finds the key with a dead owner and runs the call anew: nobody was
                 // given this answer.
-                return None;
+                return (Insisted::Ends, recording);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(AGAIN_MAX);
@@ -382,14 +449,14 @@ impl Pursuit {
 
 /// Keeps a call without a key that nobody could answer, where its route keeps all. Its caller is not
 /// held up: it was told already that there is no answer.
-pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
+pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault, refused: Option<&str>) {
     let wanted = call.policy().tickets == KeepTickets::All
         && !call.kept_elsewhere
         && afterwards(fault.code) == Afterwards::Ticket;
     let Some(store) = worker.shared.durable.mounted().filter(|_| wanted) else {
         return;
     };
-    let ticket = new_ticket(worker, call, fault, None);
+    let ticket = new_ticket(worker, call, fault, refused);
     worker.spawn(async move {
         if let Err(error) = store.open_ticket(ticket).await {
             tracing::warn!(%error, "a call that nobody could answer could not be kept");
@@ -397,17 +464,22 @@ pub(crate) fn keep_unkeyed(worker: &Worker, call: &Call, fault: &Fault) {
     });
 }
 
-/// The ticket of a call that found no answer.
-fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, key: Option<&KeyId>) -> NewTicket {
+/// The ticket of a call without a key that found no answer; `refused` = what the last one said that a
+/// gate held back.
+fn new_ticket(worker: &Worker, call: &Call, fault: &Fault, refused: Option<&str>) -> NewTicket {
+    let content = KeptRequest {
+        refused: refused.map(str::to_owned),
+        ..kept::request(call)
+    };
     let broken = Broken {
         scope: call.scope.clone(),
         exchange: call.id.clone(),
-        key: key.cloned(),
+        key: None,
         run: call.run.clone(),
         step: call.step.clone(),
         route: call.snapshot.config.routes[call.route].model.clone(),
         model: call.model.clone(),
-        content: kept::request(call).to_bytes(),
+        content: content.to_bytes(),
     };
     broken.ticket(worker, call.policy(), fault)
 }
@@ -456,6 +528,20 @@ impl Broken {
             expires: now + policy.ticket_expiry,
             now,
         }
+    }
+}
+
+/// More than the store takes for one answer.
+pub(crate) fn too_large(limit: usize) -> Fault {
+    let flaw = Flaw::TooLarge { limit };
+    Fault::new(Code::UpstreamIncomplete, flaw.to_string())
+}
+
+/// A whole answer that the store never takes can't be given once, and so is none.
+fn unstorable(error: Error) -> Fault {
+    match error {
+        Error::TooLarge { limit, .. } => too_large(limit),
+        error => error.into(),
     }
 }
 

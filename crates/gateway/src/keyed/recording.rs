@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use holdfast_core::fault::Fault;
+use holdfast_core::fault::{Code, Fault};
 use holdfast_wire::turn::Dialect;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
 
 use crate::emit::{self, Aborted, LAST_WORDS, Reply};
+use crate::worker::{Held, Shared};
 
 /// The response head of an answer.
 #[derive(Clone, Debug)]
@@ -27,15 +28,18 @@ pub(crate) struct Head {
 #[derive(Debug)]
 pub(crate) struct Recording {
     dialect: Dialect,
+    /// The limit `buffered_bytes`.
+    limit: usize,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// The exchange that runs; told with errors.
     exchange: String,
     head: Option<Arc<Head>>,
     chunks: Vec<Bytes>,
+    held: Held,
     end: Option<End>,
     /// It was not asked for by anybody who reads it now: it comes from the store.
     replayed: bool,
@@ -60,12 +64,25 @@ enum Next {
 }
 
 impl Recording {
-    pub(crate) fn new(dialect: Dialect, exchange: &str) -> Arc<Self> {
+    pub(crate) fn new(shared: &Shared, dialect: Dialect, exchange: &str) -> Arc<Self> {
+        let limit = shared.snapshot.load().config.limits.buffered_bytes;
+        Self::within(Held::new(shared), limit, dialect, exchange)
+    }
+
+    fn within(held: Held, limit: usize, dialect: Dialect, exchange: &str) -> Arc<Self> {
         Arc::new(Self {
             dialect,
+            limit,
             state: Mutex::new(State {
                 exchange: exchange.to_owned(),
-                ..State::default()
+                head: None,
+                chunks: Vec::new(),
+                held,
+                end: None,
+                replayed: false,
+                runs_here: false,
+                wakers: HashMap::new(),
+                readers: 0,
             }),
         })
     }
@@ -91,8 +108,16 @@ impl Recording {
         self.change(|state| state.head = Some(Arc::new(head)));
     }
 
-    pub(crate) fn publish(&self, chunks: impl IntoIterator<Item = Bytes>) {
-        self.change(|state| state.chunks.extend(chunks));
+    /// `false` = with these, more is held for all calls together than may be.
+    pub(crate) fn publish(&self, chunks: impl IntoIterator<Item = Bytes>) -> bool {
+        let mut is_room = true;
+        self.change(|state| {
+            for chunk in chunks {
+                is_room &= state.held.grow(chunk.len(), self.limit);
+                state.chunks.push(chunk);
+            }
+        });
+        is_room
     }
 
     /// The whole answer is published.
@@ -100,15 +125,21 @@ impl Recording {
         self.change(|state| state.end = Some(End::Whole));
     }
 
-    /// There is no answer, or no more of it.
+    /// There is no answer, or no more of it. What has ended stays as it is.
     pub(crate) fn fail(&self, fault: Fault) {
-        self.change(|state| state.end = Some(End::Told(fault)));
+        self.change(|state| {
+            state.end.get_or_insert(End::Told(fault));
+        });
     }
 
-    /// A stored answer, at once.
+    /// A stored answer, at once, if there is room for it.
     pub(crate) fn replay(&self, exchange: &str, head: Head, body: Bytes) {
         self.change(|state| {
             exchange.clone_into(&mut state.exchange);
+            if !state.held.grow(body.len(), self.limit) {
+                state.end = Some(End::Told(no_room()));
+                return;
+            }
             state.replayed = true;
             state.head = Some(Arc::new(head));
             state.chunks.push(body);
@@ -116,9 +147,14 @@ impl Recording {
         });
     }
 
-    /// Bytes published so far.
-    pub(crate) fn published(&self) -> Vec<Bytes> {
-        self.state.lock().chunks.clone()
+    /// The bytes published so far, and `rest` behind them.
+    pub(crate) fn body_with(&self, rest: &[Bytes]) -> Vec<u8> {
+        // Taken out by reference first: whoever reads is not kept waiting for the copy.
+        let published = self.state.lock().chunks.clone();
+        let all = published.iter().chain(rest);
+        let mut body = Vec::with_capacity(all.clone().map(Bytes::len).sum());
+        all.for_each(|chunk| body.extend_from_slice(chunk));
+        body
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -158,6 +194,14 @@ impl Recording {
         }
         response
     }
+}
+
+/// Nothing more can be held for anybody.
+pub(super) fn no_room() -> Fault {
+    Fault::new(
+        Code::OutOfBuffers,
+        "too much is held for other calls; repeat this one with the same key in a moment",
+    )
 }
 
 /// One caller's way through a recording.
@@ -275,8 +319,13 @@ impl Drop for Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
-    use holdfast_core::fault::Code;
+
+    fn recording() -> Arc<Recording> {
+        Recording::within(Held::of(Arc::default()), 100, Dialect::OpenAi, "x")
+    }
 
     fn head() -> Head {
         Head {
@@ -298,7 +347,7 @@ mod tests {
 
     #[tokio::test]
     async fn early_and_late_readers_see_the_same_bytes() {
-        let recording = Recording::new(Dialect::OpenAi, "x");
+        let recording = recording();
         let early = tokio::spawn(rest(Reader::new(recording.clone())));
         recording.begin(head());
         recording.publish([Bytes::from_static(b"one ")]);
@@ -313,7 +362,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_answer_ends_for_all_who_read_it() {
-        let recording = Recording::new(Dialect::OpenAi, "x");
+        let recording = recording();
         let early = tokio::spawn(rest(Reader::new(recording.clone())));
         recording.begin(head());
         recording.publish([Bytes::from_static(b"half")]);
@@ -323,5 +372,28 @@ mod tests {
             rest(Reader::new(recording)).await,
             (b"half".to_vec(), false)
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_counted_as_long_as_anybody_reads_it() {
+        let buffered = Arc::new(AtomicUsize::new(0));
+        let within = |limit| {
+            let held = Held::of(buffered.clone());
+            Recording::within(held, limit, Dialect::OpenAi, "x")
+        };
+        let running = within(10);
+        assert!(running.publish([Bytes::from_static(b"six   "), Bytes::from_static(b"four")]));
+        assert!(!running.publish([Bytes::from_static(b"!")]));
+        assert_eq!(buffered.load(Ordering::Relaxed), 11);
+        // A stored answer that finds no room is told as that, and gives nothing half.
+        let again = within(20);
+        again.replay("y", head(), Bytes::from_static(b"ten bytes."));
+        let reader = Reader::new(again.clone());
+        assert_eq!(rest(reader).await, (Vec::new(), false));
+        let reader = Reader::new(running.clone());
+        drop((running, again));
+        assert_eq!(buffered.load(Ordering::Relaxed), 11);
+        drop(reader);
+        assert_eq!(buffered.load(Ordering::Relaxed), 0);
     }
 }

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use holdfast_store::KeyId;
-use holdfast_wire::turn::Dialect;
 use parking_lot::Mutex;
 
 use super::recording::Recording;
@@ -31,19 +30,19 @@ pub(crate) enum Entered {
 }
 
 impl Registry {
-    pub(crate) fn enter(&self, asked: &Asked, dialect: Dialect, exchange: &str) -> Entered {
+    pub(crate) fn enter(&self, asked: &Asked, fresh: impl FnOnce() -> Arc<Recording>) -> Entered {
         let mut running = self.running.lock();
         if let Some(recording) = running.get(asked) {
             return Entered::Joined(recording.clone());
         }
-        let recording = Recording::new(dialect, exchange);
+        let recording = fresh();
         running.insert(asked.clone(), recording.clone());
         Entered::First(recording)
     }
 
-    /// Whoever comes from now on asks the store again.
-    pub(crate) fn leave(&self, asked: &Asked) {
-        self.running.lock().remove(asked);
+    /// Whoever comes from now on asks the store again. Gives the recording that was followed.
+    pub(crate) fn leave(&self, asked: &Asked) -> Option<Arc<Recording>> {
+        self.running.lock().remove(asked)
     }
 
     /// Those who come from now on follow another recording of the same call.

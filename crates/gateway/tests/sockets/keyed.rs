@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use holdfast_store::{Options, Place, Store, TicketFilter};
+use holdfast_store::{KeptRequest, KeyId, NewClaim, Options, Place, Store, TicketFilter};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 use crate::rig::{Answer, Running, chat, messages, raw, send, two_vendors, until, vendor};
 
-const LEASE: Duration = Duration::from_mins(1);
+pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
 /// A gateway with a SQLite store in a directory of its own.
 pub(crate) struct Kept {
@@ -36,20 +37,44 @@ pub(crate) async fn kept(config: &str) -> Kept {
 }
 
 async fn open(path: &std::path::Path) -> Store {
+    try_open(path).await.unwrap()
+}
+
+async fn try_open(path: &std::path::Path) -> holdfast_store::Result<Store> {
     let options = Options {
         lease: LEASE,
         ..Options::new(Place::Sqlite(path.to_owned()))
     };
-    let runtime = tokio::runtime::Handle::current();
-    Store::open(options, runtime).await.unwrap()
+    Store::open(options, tokio::runtime::Handle::current()).await
 }
 
-async fn call(address: SocketAddr, path: &str, key: &str, body: &Value) -> Answer {
+/// A process accepts a call and dies before it makes it.
+fn accept_and_die(path: std::path::PathBuf, id: KeyId, request: Vec<u8>) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async move {
+        let store = open(&path).await;
+        let now = holdfast_core::time::Wall(1_700_000_000_000);
+        let claim = NewClaim {
+            id,
+            fingerprint: [7; 32],
+            exchange: "accepted".to_owned(),
+            request: Some(request),
+            run: None,
+            step: None,
+            now,
+            expires: now + Duration::from_hours(24 * 36_500),
+        };
+        store.claim_key(claim).await.unwrap();
+    });
+    runtime.shutdown_background();
+}
+
+pub(crate) async fn call(address: SocketAddr, path: &str, key: &str, body: &Value) -> Answer {
     let headers = [("idempotency-key", key)];
     send(address, Method::POST, path, &headers, body.to_string()).await
 }
 
-fn replayed(answer: &Answer) -> bool {
+pub(crate) fn replayed(answer: &Answer) -> bool {
     answer.header("idempotent-replayed") == "true"
 }
 
@@ -218,7 +243,7 @@ async fn a_call_that_nobody_could_answer_is_a_ticket_and_then_an_answer() {
         assert_eq!(tickets[0].kind, holdfast_store::TicketKind::Call);
         let ticket = kept.store.ticket(&tickets[0].id).await.unwrap().unwrap();
         let content = ticket.content.unwrap();
-        let request = holdfast_store::KeptRequest::from_bytes(&content).unwrap();
+        let request = KeptRequest::from_bytes(&content).unwrap();
         assert_eq!(request.body, body.to_string().into_bytes());
         one.set_fault(&"ok".parse().unwrap());
         let answer = call(at, "/v1/messages", &key, &body).await;
@@ -314,6 +339,76 @@ async fn an_answer_may_be_fetched_later() {
     missing.assert_fault(404, "HF-031");
 }
 
+/// A 202 is a promise that outlives this process: also of a call that somebody waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_waited_for_is_promised_for_later_once_it_is_kept() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    one.set_fault(&"slow-headers:300".parse().unwrap());
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", false, "tell me");
+    let first = {
+        let body = body.clone();
+        tokio::spawn(async move { call(at, "/v1/messages", "k", &body).await })
+    };
+    until("the vendor is asked", || one.requests().len() == 1).await;
+    let headers = [("prefer", "respond-async"), ("idempotency-key", "k")];
+    let joined = send(at, Method::POST, "/v1/messages", &headers, body.to_string()).await;
+    assert_eq!(joined.status, 202, "{joined:?}");
+    first.await.unwrap().assert_whole();
+    let fetched = kept.gateway.get("/v1/calls/k").await;
+    fetched.assert_whole();
+    assert!(replayed(&fetched));
+    assert_eq!(one.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_process_accepted_is_answered_or_lies_before_a_person() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    for (model, is_answered) in [("claude", true), ("gone", false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("holdfast.db");
+        let request = KeptRequest {
+            path: "/v1/messages".to_owned(),
+            dialect: "anthropic".to_owned(),
+            route: model.to_owned(),
+            delivery: "guarded".to_owned(),
+            body: messages(model, false, "tell me").to_string().into_bytes(),
+            ..KeptRequest::default()
+        };
+        let id = KeyId {
+            scope: String::new(),
+            key: "k".to_owned(),
+        };
+        let dying = (path.clone(), id.clone(), request.to_bytes());
+        let died = move || accept_and_die(dying.0, dying.1, dying.2);
+        tokio::task::spawn_blocking(died).await.unwrap();
+        let store = loop {
+            // The lock of the dead comes free a moment later.
+            match try_open(&path).await {
+                Ok(store) => break store,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let gateway = Running::start(&two_vendors(&one, &two, ""));
+        tokio::spawn(gateway.handle.mount_store(store.clone(), LEASE));
+        let mut answer = gateway.get("/v1/calls/k").await;
+        while answer.status == 202 {
+            answer = gateway.get("/v1/calls/k").await;
+        }
+        if is_answered {
+            answer.assert_whole();
+        } else {
+            answer.assert_fault(503, "HF-030");
+            let tickets = store.tickets(&TicketFilter::default()).await.unwrap();
+            assert_eq!(tickets[0].subject, "accepted");
+            let ticket = store.ticket(&tickets[0].id).await.unwrap().unwrap();
+            assert_eq!(ticket.content, Some(request.to_bytes()));
+        }
+    }
+    assert_eq!(one.requests().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_are_no_keys_are_refused_and_nothing_is_sent() {
     let (one, two) = (vendor("one").await, vendor("two").await);
@@ -360,4 +455,100 @@ async fn each_caller_has_keys_of_its_own() {
     assert!(!replayed(&as_caller("key-of-caller-b").await));
     assert!(replayed(&as_caller("key-of-caller-a").await));
     assert_eq!(one.requests().len(), 2);
+}
+
+/// Whoever comes in the middle of a stream gets it from its first byte, and follows it live.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_joins_a_stream_in_its_middle() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    one.set_fault(&"trickle:25".parse().unwrap());
+    let kept = kept(&two_vendors(&one, &two, "")).await;
+    let at = kept.gateway.address;
+    let body = messages("claude", true, "[[seed:7 words:60]] tell me");
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nIdempotency-Key: k\r\nContent-Length: {}\r\n\r\n{body}",
+        body.to_string().len()
+    );
+    let mut first: TcpStream = raw(at, &request).await;
+    let mut seen = Vec::new();
+    while String::from_utf8_lossy(&seen).matches("text_delta").count() < 3 {
+        assert_ne!(first.read_buf(&mut seen).await.unwrap(), 0);
+    }
+    let mut second: TcpStream = raw(at, &request).await;
+    let mut joined = Vec::new();
+    while String::from_utf8_lossy(&joined)
+        .matches("text_delta")
+        .count()
+        < 3
+    {
+        assert_ne!(second.read_buf(&mut joined).await.unwrap(), 0);
+    }
+    assert_eq!(one.stats().open_streams, 1, "it is still under way");
+    first.read_to_end(&mut seen).await.unwrap();
+    second.read_to_end(&mut joined).await.unwrap();
+    let part = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.to_ascii_lowercase(), unchunked(body))
+    };
+    let ((first_head, first), (head, joined)) = (part(seen), part(joined));
+    assert!(!first_head.contains("idempotent-replayed"));
+    assert!(head.contains("idempotent-replayed: true"), "{head}");
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    assert_eq!(joined, first);
+    assert!(joined.contains("event: message_stop"), "{joined}");
+    // Afterwards it is a stream again, and the same one.
+    let replay = call(at, "/v1/messages", "k", &body).await;
+    replay.assert_whole();
+    assert!(replayed(&replay));
+    let kind = replay.header("content-type");
+    assert!(kind.starts_with("text/event-stream"), "{kind}");
+    assert_eq!(replay.text, first);
+    assert_eq!(one.requests().len(), 1);
+}
+
+/// The body of a chunked response.
+fn unchunked(mut chunks: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, rest)) = chunks.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        body.push_str(&rest[..length]);
+        chunks = &rest[length + 2..];
+    }
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_forgotten_after_its_routes_own_time() {
+    let (one, two) = (vendor("one").await, vendor("two").await);
+    let config = two_vendors(&one, &two, "defaults: {idempotency: {expiry: 2h}}").replace(
+        "{model: gpt*,",
+        "{model: gpt*, idempotency: {expiry: 500ms},",
+    );
+    let kept = kept(&config).await;
+    let at = kept.gateway.address;
+    let (long, short) = (messages("claude", false, "x"), chat("gpt", false, "x"));
+    call(at, "/v1/messages", "long", &long).await.assert_whole();
+    call(at, "/v1/chat/completions", "short", &short)
+        .await
+        .assert_whole();
+    let left = async |key: &str| {
+        let id = KeyId {
+            scope: String::new(),
+            key: key.to_owned(),
+        };
+        let row = kept.store.key(&id).await.unwrap().unwrap();
+        row.expires.since(row.created)
+    };
+    let hours = left("long").await;
+    assert!(hours >= Duration::from_hours(2) && hours < Duration::from_hours(3));
+    assert!(left("short").await < Duration::from_hours(1));
+    let again = async || call(at, "/v1/chat/completions", "short", &short).await;
+    let mut answer = again().await;
+    while replayed(&answer) {
+        answer = again().await;
+    }
+    answer.assert_whole();
+    assert!(replayed(&call(at, "/v1/messages", "long", &long).await));
+    assert_eq!(one.requests().len(), 3);
 }

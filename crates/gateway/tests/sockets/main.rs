@@ -13,6 +13,8 @@ mod again;
 mod auth;
 mod crowd;
 mod drain;
+mod gates;
+mod kept_limits;
 mod keyed;
 mod later;
 mod ledger;

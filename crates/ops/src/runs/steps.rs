@@ -1,7 +1,8 @@
 //! `/v1/runs/{run}/steps/{step}`: checkpoints that any orchestrator can use.
 //!
 //! Begin says go on, wait, or here is the result of the first time. What an end is worth is decided by
-//! the fence that the beginning gave; see [`holdfast_core::run`]. The store answers the same end twice
+//! the fence that the beginning gave; see [`holdfast_core::run`]. A result that does not pass the
+//! step's gate is refused, and the step goes on being done. The store answers the same end twice
 //! alike, so that a lost answer can be asked for again.
 
 use std::time::Duration;
@@ -203,7 +204,10 @@ async fn complete(
         let message = format!("the result has {bytes} bytes; the most is {limit}");
         return Err(Fault::new(Code::BodyTooLarge, message));
     }
-    begun(shared, place).await?;
+    // What is done already stays as it is, whatever its gate demands by now.
+    if begun(shared, place).await?.state != StepState::Done {
+        check(shared, &place.step, &result)?;
+    }
     let kept = result.get().as_bytes().to_vec();
     let is_kept = shared
         .store
@@ -227,6 +231,21 @@ async fn complete(
         ));
     }
     ended("done", fence)
+}
+
+/// Asks the step's gate. A result that is a text is looked at as a model's answer with these words
+/// would be, any other as the JSON that it is.
+fn check(shared: &Shared, step: &str, result: &RawValue) -> Result<(), Fault> {
+    let written = result.get();
+    let text: Option<String> = serde_json::from_str(written).ok();
+    let text = text.as_deref().unwrap_or(written);
+    shared.gates.check_step(step, text).map_err(|why| {
+        let message = format!("the result does not pass the gate of its step: {why}");
+        let mut fault = Fault::new(Code::GateFailed, message);
+        // It is the result of the one who asks here that did not pass.
+        fault.status = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
+        fault
+    })
 }
 
 async fn fail(shared: &Shared, place: &Place<'_>, fence: i64, error: &str) -> Answer {

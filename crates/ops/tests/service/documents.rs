@@ -179,7 +179,13 @@ async fn what_is_mounted_is_served_and_documented() {
     let bench = open().await;
     let mount = Mount::new(Arc::new(Effects), effects_document());
     let clock = Arc::new(|| Wall(0));
-    let ops = Ops::new(bench.store.clone(), vec![mount], Terms::default(), clock);
+    let ops = Ops::new(
+        bench.store.clone(),
+        vec![mount],
+        Arc::new(()),
+        Terms::default(),
+        clock,
+    );
     check_document(ops.document());
     assert_eq!(ops.document()["info"]["title"], "Holdfast");
     assert!(ops.document()["components"]["schemas"]["Effect"].is_object());

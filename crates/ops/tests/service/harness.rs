@@ -8,7 +8,7 @@ use bytes::Bytes;
 use holdfast_api::{Body, Caller, Clock, Request, Service as _};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::time::Wall;
-use holdfast_ops::{Ops, Terms};
+use holdfast_ops::{Gates, Ops, Terms};
 use holdfast_store::{Options, Place, Store};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
@@ -62,6 +62,11 @@ pub(crate) async fn open_with(terms: Terms) -> Bench {
 
 /// Everything works by itself.
 pub(crate) async fn open_working(terms: Terms) -> Bench {
+    open_gated(Arc::new(()), terms).await
+}
+
+/// Steps have gates.
+pub(crate) async fn open_gated(gates: Arc<dyn Gates>, terms: Terms) -> Bench {
     let place = tempfile::tempdir().unwrap();
     let options = Options::new(Place::Sqlite(place.path().join("holdfast.db")));
     let store = Store::open(options, Handle::current()).await.unwrap();
@@ -70,7 +75,7 @@ pub(crate) async fn open_working(terms: Terms) -> Bench {
         let now = now.clone();
         Arc::new(move || Wall(now.load(Ordering::SeqCst)))
     };
-    let ops = Ops::new(store.clone(), Vec::new(), terms, clock);
+    let ops = Ops::new(store.clone(), Vec::new(), gates, terms, clock);
     Bench {
         now,
         _place: Some(place),

@@ -15,7 +15,13 @@ async fn replica(url: &str, seconds: i64) -> (Arc<Ops>, Store) {
     let store = Store::open(options, Handle::current()).await.unwrap();
     let clock = Arc::new(move || Wall(BEGIN + seconds * 1000));
     (
-        Ops::new(store.clone(), Vec::new(), Terms::default(), clock),
+        Ops::new(
+            store.clone(),
+            Vec::new(),
+            Arc::new(()),
+            Terms::default(),
+            clock,
+        ),
         store,
     )
 }

@@ -1,11 +1,14 @@
 //! Steps: two workers, leases, fences, and results that stay.
 
+use std::sync::Arc;
+
 use holdfast_core::fault::Code;
+use holdfast_ops::{Gates, Ops, Terms};
 use http::{Method, StatusCode};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::harness::{Bench, ask, get, open, open_with, put};
+use crate::harness::{Bench, ask, get, open, open_gated, open_with, put};
 
 const STEP: &str = "/v1/runs/nightly/steps/draft";
 const BEGIN: &str = r#"{"do":"begin","lease":"60s"}"#;
@@ -160,9 +163,9 @@ async fn join_all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_changes_are_refused_and_store_nothing() {
-    let bench = open_with(holdfast_ops::Terms {
+    let bench = open_with(Terms {
         result_bytes: 10,
-        ..holdfast_ops::Terms::default()
+        ..Terms::default()
     })
     .await;
     for (body, expected) in [
@@ -222,6 +225,74 @@ async fn anothers_step_is_not_found_and_not_touched() {
     );
     let (code, _) = bench.refused(ask(Method::DELETE, STEP, "")).await;
     assert_eq!(code, Code::MethodNotAllowed);
+    bench.down().await;
+}
+
+/// Demands of each step more characters than its name has.
+struct Longer;
+
+impl Gates for Longer {
+    fn check_step(&self, step: &str, result: &str) -> Result<(), String> {
+        if result.chars().count() > step.chars().count() {
+            return Ok(());
+        }
+        Err(format!("min_length: {result:?} is too short"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_fails_its_gate_is_refused_and_the_step_can_still_be_completed() {
+    let bench = open_gated(Arc::new(Longer), Terms::default()).await;
+    bench.ok(put(STEP, BEGIN)).await;
+    for (result, seen) in [
+        (r#""\u00e4bc""#, r#""äbc""#),
+        // As it was written.
+        ("[1 ]", r#""[1 ]""#),
+        ("null", r#""null""#),
+    ] {
+        let body = format!(r#"{{"do":"complete","fence":1,"result":{result}}}"#);
+        let refused = bench.try_send(put(STEP, &body)).await.unwrap().unwrap_err();
+        assert_eq!((refused.code, refused.status), (Code::GateFailed, 422));
+        let message = refused.message;
+        assert!(
+            message.contains(&format!("min_length: {seen}")),
+            "{message}"
+        );
+        let shown = bench.ok(get(STEP)).await;
+        assert_eq!(shown["state"], "running");
+        assert_eq!(shown.get("result"), None, "{shown}");
+    }
+    let none = put(STEP, r#"{"do":"complete","fence":1}"#);
+    assert_eq!(bench.refused(none).await.0, Code::GateFailed);
+    let good = put(
+        STEP,
+        r#"{"do":"complete","fence":1,"result":"long enough"}"#,
+    );
+    bench.ok(good).await;
+    assert_eq!(bench.ok(get(STEP)).await["result"], "long enough");
+    // What was never begun is not found, whatever the gate says.
+    let other = "/v1/runs/nightly/steps/other";
+    let early = put(other, r#"{"do":"complete","fence":1,"result":""}"#);
+    assert_eq!(bench.refused(early).await.0, Code::NotFound);
+    bench.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_came_later_changes_nothing_that_is_done() {
+    let bench = open().await;
+    bench.ok(put(STEP, BEGIN)).await;
+    let complete = put(STEP, r#"{"do":"complete","fence":1,"result":1}"#);
+    bench.ok(complete.clone()).await;
+    let now = bench.now();
+    let stricter = Ops::new(
+        bench.store.clone(),
+        Vec::new(),
+        Arc::new(Longer),
+        Terms::default(),
+        Arc::new(move || now),
+    );
+    let bench = bench.with(stricter);
+    assert_eq!(bench.ok(complete).await["state"], "done");
     bench.down().await;
 }
 

@@ -140,6 +140,7 @@ async fn two_watches_make_one_orphan() {
             Ops::new(
                 bench.store.clone(),
                 Vec::new(),
+                Arc::new(()),
                 Terms::default(),
                 clock.clone(),
             )

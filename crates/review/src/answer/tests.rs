@@ -27,6 +27,7 @@ fn kept(dialect: Dialect, stream: bool) -> KeptRequest {
         query: None,
         headers: Vec::new(),
         body: body.into_bytes(),
+        ..KeptRequest::default()
     }
 }
 

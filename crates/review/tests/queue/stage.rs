@@ -314,5 +314,6 @@ pub(crate) fn kept(prompt: &str, route: &str, stream: bool) -> KeptRequest {
         query: None,
         headers: vec![("anthropic-version".to_owned(), "2023-06-01".to_owned())],
         body: body.to_string().into_bytes(),
+        ..KeptRequest::default()
     }
 }

@@ -1,5 +1,7 @@
 //! Idempotency keys.
 
+use std::borrow::Borrow;
+
 use holdfast_core::time::Wall;
 
 use crate::engine::job::{Quick, Shape};
@@ -72,14 +74,14 @@ impl Store {
         &self,
         id: &KeyId,
         fence: i64,
-        answer: StoredAnswer,
+        answer: impl Borrow<StoredAnswer> + Send,
         now: Wall,
         expires: Wall,
     ) -> Result<bool> {
         let done = Completion {
             id: id.clone(),
             fence,
-            answer: self.answer_for(id, &answer)?,
+            answer: self.answer_for(id, answer.borrow())?,
             now,
             expires,
         };
@@ -101,6 +103,16 @@ impl Store {
             Box::pin(keys::release(tx, claim))
         })
         .await
+    }
+
+    /// Gives a running key back, soon, for whoever wants it: this process no longer works on what it
+    /// claimed under `exchange`.
+    pub fn give_back_key(&self, id: &KeyId, exchange: &str) {
+        self.give_back(Undo::Key {
+            scope: id.scope.clone(),
+            key: id.key.clone(),
+            exchange: exchange.to_owned(),
+        });
     }
 
     /// Puts the call into the review queue: an open ticket of the key is updated and keeps its id.
@@ -132,17 +144,20 @@ impl Store {
 
     /// A new round for a key in the review queue: `Fresh` if its ticket is open, nobody has claimed it
     /// and its `not_before` has passed; else what it is. A key whose ticket is decided or gone is
-    /// `Fresh` too. One that does not exist is `Unavailable`: claim it instead. `request` = as in
-    /// [`NewClaim`].
+    /// `Fresh` too. One that does not exist is `Unavailable`: claim it instead.
+    ///
+    /// `request` as in [`NewClaim`].
     pub async fn reopen_key(
         &self,
         id: &KeyId,
         exchange: &str,
-        request: Option<Vec<u8>>,
+        request: Option<&[u8]>,
         now: Wall,
     ) -> Result<Claimed> {
         names(&[exchange])?;
-        let request = request.map(|request| self.seal("requests", &place(id), &request));
+        let request = request
+            .map(|request| self.seal("requests", &place(id), request))
+            .transpose()?;
         let undo = Undo::Key {
             scope: id.scope.clone(),
             key: id.key.clone(),
@@ -151,7 +166,7 @@ impl Store {
         let call = keys::Reopening {
             id: id.clone(),
             exchange: exchange.to_owned(),
-            request: request.transpose()?,
+            request,
             now,
         };
         let outcome = self
@@ -245,16 +260,6 @@ impl Store {
             })
         };
         self.or_give_back(mine.into_iter().map(open).collect(), given_back)
-    }
-
-    /// Gives one of them back that can't be made here now: whoever looks next takes it over. It is done
-    /// as soon as the store takes it.
-    pub fn give_back_call(&self, call: &Abandoned) {
-        self.give_back(Undo::Key {
-            scope: call.id.scope.clone(),
-            key: call.id.key.clone(),
-            exchange: call.exchange.clone(),
-        });
     }
 
     fn claimed(&self, outcome: Outcome) -> Result<Claimed> {

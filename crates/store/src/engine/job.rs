@@ -72,6 +72,8 @@ struct Armed {
 /// A result on its way. Dropped before it is taken, it undoes.
 struct Delivery<T> {
     result: Option<Result<T>>,
+    /// An unavailable database may have committed, or may still do it.
+    is_unsure: bool,
     undo: Option<Armed>,
 }
 
@@ -164,6 +166,7 @@ impl<A: Send + Sync, T: Send> Job for Call<A, T> {
             (Err(error), _) => Err(error),
         };
         let delivery = Delivery {
+            is_unsure: matches!(&result, Err(Error::Unavailable(_))),
             result: Some(result),
             undo: self.undo.take(),
         };
@@ -180,8 +183,8 @@ impl<T> Delivery<T> {
             .result
             .take()
             .unwrap_or_else(|| Err(Error::Internal("a result was taken twice".to_owned())));
-        if !matches!(&result, Err(Error::Unavailable(_))) {
-            // Taken, or certainly not done. An unavailable database may have committed.
+        if !self.is_unsure {
+            // Taken, or certainly not done.
             self.undo = None;
         }
         result
@@ -191,7 +194,11 @@ impl<T> Delivery<T> {
 impl<T> Drop for Delivery<T> {
     fn drop(&mut self) {
         if let Some(armed) = self.undo.take() {
-            armed.undos.push(armed.undo);
+            if self.is_unsure {
+                armed.undos.push_unsure(armed.undo);
+            } else {
+                armed.undos.push(armed.undo);
+            }
         }
     }
 }

@@ -117,12 +117,23 @@ pub struct KeptRequest {
     /// In JSON: base64.
     #[serde(with = "as_base64")]
     pub body: Vec<u8>,
+    /// What the last answer said that a gate held back. Nobody is sent it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 impl KeptRequest {
     /// As a ticket's content.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("invariant: strings and bytes always become JSON")
+    }
+
+    /// The value of a header that was kept.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// From a ticket's content; `None` where it is something else.
@@ -160,6 +171,7 @@ mod tests {
             query: Some("c=d".to_owned()),
             headers: vec![("a".to_owned(), "b".to_owned())],
             body: vec![0, 255, 7],
+            refused: Some("no".to_owned()),
             ..KeptRequest::default()
         };
         assert_eq!(KeptRequest::from_bytes(&kept.to_bytes()), Some(kept));

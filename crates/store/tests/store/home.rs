@@ -126,13 +126,20 @@ impl Home {
 
     /// A store that can be killed.
     pub(crate) async fn process(&self) -> Process {
-        let runtime = runtime();
-        let opening = Store::open(self.options(), runtime.handle().clone());
-        let store = opening.await.unwrap();
-        Process {
-            runtime: Some(runtime),
-            store,
-        }
+        // The lock of one that was killed comes free a moment later.
+        until(async || {
+            let runtime = runtime();
+            let opening = Store::open(self.options(), runtime.handle().clone());
+            let Ok(store) = opening.await else {
+                runtime.shutdown_background();
+                return None;
+            };
+            Some(Process {
+                runtime: Some(runtime),
+                store,
+            })
+        })
+        .await
     }
 
     pub(crate) const fn is_postgres(&self) -> bool {
@@ -203,6 +210,11 @@ pub(crate) fn later(millis: i64) -> Wall {
 
 pub(crate) fn id() -> String {
     uuid::Uuid::now_v7().simple().to_string()
+}
+
+/// An id that was made at this moment.
+pub(crate) fn id_at(moment: Wall) -> String {
+    format!("{:012x}{}", moment.0, &id()[12..])
 }
 
 pub(crate) fn key(name: &str) -> KeyId {

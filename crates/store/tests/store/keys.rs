@@ -17,6 +17,8 @@ both!(
     the_dead_lose_their_keys,
     a_call_in_review_comes_back,
     an_asynchronous_call_goes_on_elsewhere,
+    an_accepted_call_stays_one,
+    what_is_given_back_is_free,
     a_claim_that_nobody_heard_of_is_given_back,
     names_have_a_limit,
     a_claim_is_a_sign_of_its_run,
@@ -278,6 +280,64 @@ async fn an_asynchronous_call_goes_on_elsewhere(home: Home) {
         .complete_key(&call.id, call.fence, answer("a"), NOW, later(HOUR))
         .await;
     assert_eq!(done, Ok(true));
+}
+
+/// Neither a repeat that waits for the answer nor a new round makes an accepted call one that dies with
+/// its process.
+async fn an_accepted_call_stays_one(home: Home) {
+    let process = home.process().await;
+    let kept = NewClaim {
+        request: Some(b"{}".to_vec()),
+        ..claim("k")
+    };
+    fresh(&process.store.claim_key(kept).await.unwrap());
+    process.kill();
+    let process = home.process().await;
+    let fence = until(async || match process.store.claim_key(claim("k")).await {
+        Ok(Claimed::Fresh { fence }) => Some(fence),
+        _ => None,
+    })
+    .await;
+    process.kill();
+    let process = home.process().await;
+    let call = until(async || process.store.abandoned_calls(10).await.unwrap().pop()).await;
+    assert_eq!(
+        (call.request.as_slice(), call.fence),
+        (b"{}".as_slice(), fence + 1)
+    );
+    let ticket = ticket(TicketKind::Call, "exchange");
+    let ticketed = process
+        .store
+        .ticket_key(&key("k"), call.fence, ticket, later(HOUR))
+        .await;
+    assert!(ticketed.unwrap().is_some());
+    let again = process
+        .store
+        .reopen_key(&key("k"), "again", Some(b"[]"), NOW)
+        .await;
+    fresh(&again.unwrap());
+    process.kill();
+    let store = home.reopen().await;
+    let call = until(async || store.abandoned_calls(10).await.unwrap().pop()).await;
+    assert_eq!(call.request, b"[]");
+}
+
+async fn what_is_given_back_is_free(home: Home) {
+    let store = home.open().await;
+    let first = claim("k");
+    let fence = fresh(&store.claim_key(first.clone()).await.unwrap());
+    store.give_back_key(&key("k"), "another exchange");
+    store.give_back_key(&key("k"), &first.exchange);
+    let next = until(async || match store.claim_key(claim("k")).await.unwrap() {
+        Claimed::Fresh { fence } => Some(fence),
+        _ => None,
+    })
+    .await;
+    assert_eq!(next, fence + 1);
+    let late = store
+        .complete_key(&key("k"), fence, answer("a"), NOW, later(HOUR))
+        .await;
+    assert_eq!(late, Ok(false));
 }
 
 async fn a_claim_that_nobody_heard_of_is_given_back(home: Home) {

@@ -57,7 +57,7 @@ async fn a_promise_to_answer_later_is_kept(home: Home) {
     assert!(matches!(ticketed, Ok(Some(_))), "{ticketed:?}");
     let request = Some(b"asked".to_vec());
     let reopened = store
-        .reopen_key(&key("again"), &id(), request, NOW)
+        .reopen_key(&key("again"), &id(), request.as_deref(), NOW)
         .await
         .unwrap();
     fresh(&reopened);
@@ -100,7 +100,7 @@ async fn a_call_that_can_not_be_made_now_is_made_later(home: Home) {
     store.close().await;
     let store = home.open().await;
     let found = abandoned(&store, 2).await;
-    store.give_back_call(&found[0]);
+    store.give_back_key(&found[0].id, &found[0].exchange);
     let again = abandoned(&store, 1).await;
     assert_eq!(again.len(), 1, "the other one is being made");
     assert_eq!(

@@ -215,6 +215,63 @@ fn a_process_that_was_stopped_is_fenced_off() {
     });
 }
 
+/// Lets the commits of what is called `stalled` wait for a lock, whatever limits there are.
+const STALL: &str = "
+    CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS $$ BEGIN
+        LOOP
+            BEGIN
+                PERFORM pg_advisory_xact_lock(4711);
+                RETURN NULL;
+            EXCEPTION WHEN query_canceled THEN NULL;
+            END;
+        END LOOP;
+    END $$;
+    CREATE CONSTRAINT TRIGGER stall_keys AFTER INSERT OR UPDATE ON keys DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.key = 'stalled') EXECUTE FUNCTION stall();
+    CREATE CONSTRAINT TRIGGER stall_effects AFTER UPDATE ON effects DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.key = 'stalled') EXECUTE FUNCTION stall();
+";
+
+/// A commit that was given up for lost happens after it was undone: nobody works on what it took.
+#[test]
+fn a_commit_that_stalls_for_long_leaves_nothing_taken() {
+    on_postgres(|home: Home| async move {
+        let options = Options {
+            timeout: std::time::Duration::from_millis(300),
+            ..home.options()
+        };
+        let store = Store::open(options, Handle::current()).await.unwrap();
+        store.record_effect(effect("stalled")).await.unwrap();
+        let Place::Postgres(url) = &home.place else {
+            panic!("on PostgreSQL");
+        };
+        let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+        let mut raw = options.connect().await.unwrap();
+        raw.execute(STALL).await.unwrap();
+        raw.execute("SELECT pg_advisory_lock(4711)").await.unwrap();
+        let (claimed, taken) = tokio::join!(
+            store.claim_key(claim("stalled")),
+            store.claim_effects("mail", NOW, 1)
+        );
+        assert!(matches!(claimed, Err(Error::Unavailable(_))), "{claimed:?}");
+        assert!(matches!(taken, Err(Error::Unavailable(_))), "{taken:?}");
+        // Both undos have come and gone, and with them some signs of life.
+        let done = store.status().operations;
+        until(async || (store.status().operations > done + 8).then_some(())).await;
+        raw.execute("SELECT pg_advisory_unlock(4711)")
+            .await
+            .unwrap();
+        until(async || match store.claim_key(claim("stalled")).await {
+            Ok(Claimed::Fresh { .. }) => Some(()),
+            _ => None,
+        })
+        .await;
+        let again = until(async || store.claim_effects("mail", NOW, 1).await.ok()?.pop()).await;
+        assert_eq!(again.attempts, 1, "what was never begun is not counted");
+        store.close().await;
+    });
+}
+
 #[test]
 fn a_newer_schema_is_refused() {
     on_postgres(|home: Home| async move {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use holdfast_core::time::Wall;
 use holdfast_store::{
     ApprovalState, Asked, BookedExchange, Claimed, Decided, Decision, EffectEnd, EffectState,
     NewApproval, NewClaim, NewRun, NewTicket, Retention, RunState, Store, TicketClaim, TicketKind,
@@ -9,8 +10,8 @@ use holdfast_store::{
 };
 
 use crate::home::{
-    HOUR, Home, LEASE, NOW, answer, both, claim, effect, fresh, id, key, later, result, ticket,
-    until,
+    HOUR, Home, LEASE, NOW, answer, both, claim, effect, fresh, id, id_at, key, later, result,
+    ticket, until,
 };
 
 both!(
@@ -25,7 +26,7 @@ both!(
 
 const DAY: i64 = 24 * HOUR;
 
-async fn settle(store: &Store, now: holdfast_core::time::Wall) -> u64 {
+async fn settle(store: &Store, now: Wall) -> u64 {
     let mut all = 0;
     loop {
         match store.expire(now, &Retention::default(), 2).await.unwrap() {
@@ -61,7 +62,8 @@ async fn what_is_over_is_forgotten(home: Home) {
         .await
         .unwrap();
     let booked = BookedExchange {
-        id: id(),
+        // It began before it was booked.
+        id: id_at(Wall(NOW.0 - 1)),
         at: NOW,
         scope: String::new(),
         route: String::new(),
