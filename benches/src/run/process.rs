@@ -12,35 +12,66 @@ use crate::load::Report;
 
 /// `USER_HZ`: the unit of `/proc/PID/stat` is a hundredth of a second on every Linux of today.
 const TICK: Duration = Duration::from_millis(10);
-/// How long a server may take until it accepts.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take until it accepts. LiteLLM takes a while.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server in a process of its own, with all that it forked.
 pub(crate) struct Server {
-    child: Child,
+    /// None where the vendor itself is called.
+    child: Option<Child>,
     pub(crate) port: u16,
 }
 
 impl Server {
-    /// Starts a program and waits until something accepts on `port`. It writes to `log`.
-    pub(crate) fn start(command: &mut Command, port: u16, log: &Path) -> Result<Self, Error> {
+    /// Nothing between the client and the vendor.
+    pub(crate) fn nothing(vendor: u16) -> Self {
+        Self {
+            child: None,
+            port: vendor,
+        }
+    }
+
+    /// Starts a program that writes to `log`, and waits for nothing.
+    pub(crate) fn spawn(command: &mut Command, port: u16, log: &Path) -> Result<Self, Error> {
         let file = fs::File::create(log)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()?;
-        let mut server = Self { child, port };
+        let child = Some(child);
+        Ok(Self { child, port })
+    }
+
+    /// Starts a program and waits until something accepts on `port`.
+    pub(crate) fn start(command: &mut Command, port: u16, log: &Path) -> Result<Self, Error> {
+        let mut server = Self::spawn(command, port, log)?;
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = server.child.try_wait()?;
-            if ended.is_some() || begun.elapsed() > PATIENCE {
+            if server.ended()? || begun.elapsed() > PATIENCE {
                 let said = fs::read_to_string(log)?;
-                return Err(format!("{command:?} does not accept: {said}").into());
+                let end = said.lines().rev().take(5).collect::<Vec<_>>();
+                return Err(format!("{command:?} does not accept: {end:?}").into());
             }
             pause(Duration::from_millis(20));
         }
         Ok(server)
+    }
+
+    pub(crate) fn ended(&mut self) -> Result<bool, Error> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// Asks it to end, and waits until it did.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        if let Some(mut child) = self.child.take() {
+            signal("-TERM", child.id());
+            child.wait()?;
+        }
+        Ok(())
     }
 
     /// CPU time so far, user and system, of the whole tree.
@@ -69,12 +100,15 @@ impl Server {
     }
 
     fn tree(&self) -> Result<Vec<u32>, Error> {
-        let mut pids = vec![self.child.id()];
+        let mut pids: Vec<u32> = self.child.iter().map(Child::id).collect();
         let mut next = 0;
         while let Some(pid) = pids.get(next) {
-            let path = format!("/proc/{pid}/task/{pid}/children");
-            for child in fs::read_to_string(path)?.split_whitespace() {
-                pids.push(child.parse()?);
+            // Whoever of its threads forked a child has it in its own list.
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let children = fs::read_to_string(task?.path().join("children"));
+                for child in children.unwrap_or_default().split_whitespace() {
+                    pids.push(child.parse()?);
+                }
             }
             next += 1;
         }
@@ -84,18 +118,26 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let tree = self.tree().unwrap_or_default();
+        let Some(child) = &mut self.child else {
+            return;
+        };
         // A master that sees a worker die makes another one: it is halted before they go.
-        signal("-STOP", self.child.id());
-        for pid in self.tree().unwrap_or_default().into_iter().rev() {
+        signal("-STOP", child.id());
+        for pid in tree.into_iter().rev() {
             signal("-KILL", pid);
         }
-        let _ = self.child.wait();
+        let _ = child.wait();
     }
 }
 
 /// A process that is gone already is no error.
 fn signal(name: &str, pid: u32) {
-    let _ = Command::new("kill").arg(name).arg(pid.to_string()).status();
+    let _ = Command::new("kill")
+        .arg(name)
+        .arg(pid.to_string())
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// The load client, warm and waiting for its sign.
@@ -109,7 +151,7 @@ impl Client {
     pub(crate) fn ready(port: u16, args: &str) -> Result<Self, Error> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["load", "--port", &port.to_string()])
-            .args(args.split(' '))
+            .args(args.split_whitespace())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -127,10 +169,15 @@ impl Client {
         Ok(client)
     }
 
-    /// Gives the sign and waits for the report.
-    pub(crate) fn go(mut self) -> Result<Report, Error> {
+    /// Gives the sign and waits for the report; `open` is called when all streams are open.
+    pub(crate) fn go(mut self, open: impl FnOnce() -> Result<(), Error>) -> Result<Report, Error> {
         self.input.write_all(b"\n")?;
-        let report: Report = serde_json::from_str(&self.line()?)?;
+        let mut line = self.line()?;
+        if line == "open\n" {
+            open()?;
+            line = self.line()?;
+        }
+        let report: Report = serde_json::from_str(&line)?;
         self.child.wait()?;
         if report.errors > 0 {
             eprintln!(
@@ -147,6 +194,14 @@ impl Client {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         Ok(line)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // After its report it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
