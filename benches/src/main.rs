@@ -2,12 +2,13 @@
 //!
 //! One program with parts that are processes of their own, so that the CPU time of the proxy in the
 //! middle can be read alone: a mock vendor, a load client, a bare pass-through proxy in two shapes,
-//! and the run that puts them together with nginx, haproxy, LiteLLM and Holdfast. Throughput is not
+//! and the run that puts them together with nginx, haproxy, `LiteLLM` and Holdfast. Throughput is not
 //! measured: it says nothing on a shared computer, CPU time per unit does.
 
 mod listen;
 mod load;
 mod mock;
+mod profile;
 mod proxy;
 mod run;
 mod script;
@@ -38,6 +39,8 @@ enum Part {
     Proxy(proxy::Args),
     /// All of them in one run, with the other proxies; prints the tables.
     Run(run::Args),
+    /// Instructions of Holdfast for a call or a token.
+    Profile(profile::Args),
 }
 
 fn main() -> Result<(), Error> {
@@ -46,5 +49,6 @@ fn main() -> Result<(), Error> {
         Part::Load(args) => load::main(args),
         Part::Proxy(args) => proxy::main(&args),
         Part::Run(args) => run::main(&args),
+        Part::Profile(args) => profile::main(&args),
     }
 }

@@ -12,8 +12,8 @@ mod other;
 mod page;
 mod phases;
 mod plot;
-mod process;
-mod rows;
+pub(crate) mod process;
+pub(crate) mod rows;
 mod scale;
 mod settings;
 mod start;
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     nginx: PathBuf,
     #[arg(long, default_value = "/usr/sbin/haproxy")]
     haproxy: PathBuf,
-    /// A virtual environment with LiteLLM in it.
+    /// A virtual environment with `LiteLLM` in it.
     #[arg(long)]
     litellm: Option<PathBuf>,
     /// An empty directory for configurations and logs.
@@ -112,6 +112,8 @@ pub(crate) fn main(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
+const ROWS: [&str; 5] = ["nginx", "haproxy", "bare", "litellm", "holdfast"];
+
 /// Names that nobody has are mistakes.
 fn known(args: &Args) -> Result<(), Error> {
     let phases: Vec<&str> = phases::PHASES.iter().map(|phase| phase.name).collect();
@@ -120,7 +122,6 @@ fn known(args: &Args) -> Result<(), Error> {
             return Err(format!("no phase {name}: start, {}", phases.join(", ")).into());
         }
     }
-    const ROWS: [&str; 5] = ["nginx", "haproxy", "bare", "litellm", "holdfast"];
     for name in &args.rows {
         if !ROWS.contains(&name.as_str()) {
             return Err(format!("no row {name}: {}", ROWS.join(", ")).into());

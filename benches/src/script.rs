@@ -4,6 +4,7 @@
 //! a text that the vendor compares byte by byte; a whole answer is of a text that the client looks
 //! for, and says how long the vendor held it back, so that its clock's grain is in no latency.
 
+use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use memchr::memmem;
@@ -83,13 +84,13 @@ impl Asked {
     pub(crate) fn words(&self) -> String {
         let mut words = String::new();
         if let Some(tokens) = self.tokens {
-            words += &format!("tokens={tokens} pace={} ", self.pace);
+            let _ = write!(words, "tokens={tokens} pace={} ", self.pace);
         }
         if self.delay > 0 {
-            words += &format!("delay={} ", self.delay);
+            let _ = write!(words, "delay={} ", self.delay);
         }
         if let Some(fill) = self.fill {
-            words += &format!("fill={fill} ");
+            let _ = write!(words, "fill={fill} ");
         }
         words
     }
@@ -134,15 +135,12 @@ pub(crate) fn request(dialect: Dialect, model: &str, asked: &Asked) -> Vec<u8> {
         r#"{{"model":"{model}",{limit}"stream":{stream},"messages":[{{"role":"user","content":"{words}"#
     )
     .into_bytes();
-    match asked.fill {
-        Some(size) => {
-            body.extend_from_slice(&fill()[..size]);
-            body.extend_from_slice(FILL_END);
-        }
-        None => {
-            let prompt = "Say something that is long enough to be a question. ".repeat(8);
-            body.extend_from_slice(prompt.as_bytes());
-        }
+    if let Some(size) = asked.fill {
+        body.extend_from_slice(&fill()[..size]);
+        body.extend_from_slice(FILL_END);
+    } else {
+        let prompt = "Say something that is long enough to be a question. ".repeat(8);
+        body.extend_from_slice(prompt.as_bytes());
     }
     body.extend_from_slice(br#""}]}"#);
     body

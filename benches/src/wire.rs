@@ -157,22 +157,22 @@ impl State {
     /// What follows a byte of the frame around the chunks.
     fn framed(self, byte: u8) -> Result<Self, Error> {
         Ok(match (self, byte) {
-            (Self::Size(0, _), b'\n') => Self::Trailer(false),
+            (Self::Size(0, _) | Self::Trailer(true), b'\n') => Self::Trailer(false),
             (Self::Size(size, _), b'\n') => Self::Chunk(size),
-            (Self::Size(size, _), b';' | b'\r' | b' ') => Self::Size(size, true),
-            (Self::Size(size, true), _) => Self::Size(size, true),
+            (Self::Size(size, _), b';' | b'\r' | b' ') | (Self::Size(size, true), _) => {
+                Self::Size(size, true)
+            }
             (Self::Size(size, false), digit) => {
                 let digit = char::from(digit).to_digit(16).ok_or("an odd chunk size")?;
                 let size = size.checked_mul(16).ok_or("a chunk without end")?;
                 Self::Size(size + digit as usize, false)
             }
             (Self::ChunkEnd, b'\n') => Self::Size(0, false),
-            (Self::ChunkEnd, b'\r') => Self::ChunkEnd,
-            (Self::ChunkEnd, _) => return Err("a chunk longer than it said".into()),
+            (Self::ChunkEnd, byte) if byte != b'\r' => {
+                return Err("a chunk longer than it said".into());
+            }
             (Self::Trailer(false), b'\n') => Self::Done,
-            (Self::Trailer(true), b'\n') => Self::Trailer(false),
-            (Self::Trailer(any), b'\r') => Self::Trailer(any),
-            (Self::Trailer(_), _) => Self::Trailer(true),
+            (Self::Trailer(_), byte) if byte != b'\r' => Self::Trailer(true),
             (state, _) => state,
         })
     }

@@ -1,5 +1,6 @@
 //! One connection, and one call on it.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +13,7 @@ use crate::script;
 use crate::wire::{self, Body, Head};
 
 /// A call that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// What is read at once.
 const PIECE: usize = 4096;
 /// Digits of a key.
@@ -37,10 +38,10 @@ impl Template {
         let mut key = None;
         if args.keyed {
             // Another client of the same proxy has other keys.
-            head += &format!("idempotency-key: bench-{:08x}-", fastrand::u32(..));
-            key = Some(head.len());
-            head += &"0".repeat(KEY_DIGITS);
-            head += "\r\n";
+            let client = fastrand::u32(..);
+            let zeros = "0".repeat(KEY_DIGITS);
+            let _ = write!(head, "idempotency-key: bench-{client:08x}-{zeros}\r\n");
+            key = Some(head.len() - KEY_DIGITS - 2);
         }
         head += "\r\n";
         let mut bytes = head.into_bytes();

@@ -19,17 +19,17 @@ pub(crate) struct Seen {
 
 /// Reads the content of one answer after the other.
 pub(crate) enum Check {
-    Whole(Vec<u8>, Finder<'static>),
-    Stream(Tokens),
+    Whole(Vec<u8>, Box<Finder<'static>>),
+    Stream(Box<Tokens>),
 }
 
 impl Check {
     pub(crate) fn whole() -> Self {
-        Self::Whole(Vec::new(), Finder::new(script::text()))
+        Self::Whole(Vec::new(), Box::new(Finder::new(script::text())))
     }
 
     pub(crate) fn stream(dialect: Dialect, tokens: u64) -> Self {
-        Self::Stream(Tokens::new(dialect, tokens))
+        Self::Stream(Box::new(Tokens::new(dialect, tokens)))
     }
 
     pub(crate) fn begin(&mut self) {

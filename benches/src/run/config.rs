@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::rows::{Mode, Place, Setup, WORKERS};
 
-/// Set up as a proxy of streams: nothing buffered, vendor connections kept, no access log.
+/// Set up as a proxy of streams: nothing buffered, vendor connections kept, no access log. A large
+/// request is passed on as it comes, in the pieces that cost least (with 16 KiB it is twice as dear).
 pub(crate) fn nginx(place: &Place, port: u16, setup: &Setup, directory: &Path) -> String {
     let directory = directory.display();
     let vendor = place.vendor;
@@ -45,6 +46,7 @@ http {{
             proxy_set_header Connection \"\";
             proxy_buffering off;
             proxy_request_buffering off;
+            client_body_buffer_size 512k;
             proxy_read_timeout 10m;
         }}
     }}
@@ -111,9 +113,10 @@ pub(crate) fn holdfast(place: &Place, port: u16, mode: Mode, setup: &Setup) -> S
     } else {
         place.vendor_h2
     };
+    let workers = setup.workers;
     let mut text = format!(
         "listen: 127.0.0.1:{port}
-workers: {WORKERS}
+workers: {workers}
 providers:
   - name: mock
     kind: openai-compatible

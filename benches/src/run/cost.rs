@@ -1,5 +1,7 @@
 //! The rounds of all phases, and the tables of what they said.
 
+use std::fmt::Write as _;
+
 use super::measure::{Cell, measure};
 use super::phases::{Load, PHASES, Phase, Unit, Work};
 use super::process::Server;
@@ -82,7 +84,7 @@ fn starts(place: &Place, choice: &Choice, round: usize, results: &mut Results) {
     }
 }
 
-/// All that LiteLLM does in a round, with one start of it.
+/// All that `LiteLLM` does in a round, with one start of it.
 fn litellm(place: &Place, choice: &Choice, results: &mut Results) {
     let works = PHASES
         .iter()
@@ -293,19 +295,18 @@ impl Results {
     pub(crate) fn remarks(&self) -> String {
         let right: u64 = self.cells.iter().map(|(_, _, cell)| cell.right).sum();
         let wrong: u64 = self.cells.iter().map(|(_, _, cell)| cell.wrong).sum();
-        let mut text = format!(
-            "{} answers and streams were whole, {wrong} were not.\n",
-            right
-        );
+        let mut text = format!("{right} answers and streams were whole, {wrong} were not.\n");
         for (phase, row, cell) in &self.cells {
             if cell.wrong > 0 {
-                text += &format!("- {phase}, {}: {} wrong answers.\n", row.name, cell.wrong);
+                let _ = writeln!(
+                    text,
+                    "- {phase}, {}: {} wrong answers.",
+                    row.name, cell.wrong
+                );
             }
             if cell.unkept > 0 {
-                text += &format!(
-                    "- {phase}, {}: the pace was not kept in {} rounds.\n",
-                    row.name, cell.unkept
-                );
+                let (name, unkept) = (row.name, cell.unkept);
+                let _ = writeln!(text, "- {phase}, {name}: pace not kept in {unkept} rounds.");
             }
         }
         text

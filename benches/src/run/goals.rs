@@ -122,9 +122,10 @@ impl Goal {
             });
         }
         let most = self.most;
-        line.push(match self.relative() {
-            true => format!("{most} x nginx"),
-            false => format!("{most} {}", self.unit),
+        line.push(if self.relative() {
+            format!("{most} x nginx")
+        } else {
+            format!("{most} {}", self.unit)
         });
         line.push(met(self.share(results, HOLDFAST)));
         line

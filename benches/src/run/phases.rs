@@ -1,8 +1,6 @@
 //! What is asked of the proxies, phase by phase.
 
-use super::rows::{
-    AUTO, BARE, DIRECT, HAPROXY, HOLDFAST, LITELLM, LIVE, NGINX, Row, Setup, USUAL, WHOLE,
-};
+use super::rows::{AUTO, BARE, DIRECT, HAPROXY, HOLDFAST, LIVE, NGINX, Row, Setup, USUAL, WHOLE};
 use crate::script::Dialect;
 
 /// One phase: the same work for each of its rows.
@@ -15,7 +13,7 @@ pub(crate) struct Phase {
     pub(crate) setup: Setup,
     /// The first one but `DIRECT` is the measure of the others.
     pub(crate) rows: &'static [Row],
-    /// What LiteLLM is asked instead, since it takes hundreds of times as much.
+    /// What `LiteLLM` is asked instead, since it takes hundreds of times as much.
     pub(crate) litellm: Option<Work>,
 }
 
@@ -256,7 +254,7 @@ impl Work {
             Dialect::Anthropic => "anthropic",
         };
         let mut args = format!("--dialect {dialect} --connections {}", self.connections);
-        args += &match self.load {
+        let more = match self.load {
             Load::Closed { seconds, fill: 0 } => format!(" --seconds {seconds}"),
             Load::Closed { seconds, fill } => format!(" --seconds {seconds} --fill {fill}"),
             Load::Open {
@@ -268,6 +266,7 @@ impl Work {
                 format!(" --mode stream --tokens {tokens} --pace {pace}")
             }
         };
+        args += &more;
         if self.keyed {
             args += " --keyed";
         }

@@ -110,6 +110,8 @@ const fn delivered(delivery: &'static str) -> Kind {
 /// What a phase asks of the proxies beyond the usual.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
+    /// Holdfast's threads.
+    pub(crate) workers: usize,
     /// A target that refuses connections stands before the vendor.
     pub(crate) dead: bool,
     /// More calls at once than Holdfast lets in by itself.
@@ -121,6 +123,7 @@ pub(crate) struct Setup {
 }
 
 pub(crate) const USUAL: Setup = Setup {
+    workers: WORKERS,
     dead: false,
     in_flight: None,
     targets: 1,
@@ -133,7 +136,7 @@ pub(crate) struct Place {
     pub(crate) holdfast: PathBuf,
     pub(crate) nginx: PathBuf,
     pub(crate) haproxy: PathBuf,
-    /// LiteLLM's virtual environment, where there is one.
+    /// `LiteLLM`'s virtual environment, where there is one.
     pub(crate) litellm: Option<PathBuf>,
     pub(crate) vendor: u16,
     /// The vendor over HTTP/2.

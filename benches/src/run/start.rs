@@ -14,7 +14,7 @@ use crate::Error;
 use crate::script::{self, Asked, Dialect};
 
 /// The longest that a start may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Memory is read so long after the first answer.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -27,7 +27,7 @@ pub(crate) struct Start {
 
 impl Start {
     /// Starts a proxy some times in the same directory: the first start makes what is made once
-    /// (Holdfast's store) and reads the binary from the disk, the others count. LiteLLM counts at once.
+    /// (Holdfast's store) and reads the binary from the disk, the others count. `LiteLLM` counts at once.
     /// The last one is left running.
     pub(crate) fn measure(
         &mut self,

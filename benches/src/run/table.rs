@@ -1,5 +1,7 @@
 //! Medians, their spread, and tables of them in Markdown.
 
+use std::fmt::Write as _;
+
 /// What several rounds said of one number, in their order; a round that said nothing is no number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(Vec<f64>);
@@ -69,7 +71,7 @@ pub(crate) fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let rules = rules.collect::<Vec<_>>().join(" | ");
     let mut text = format!("| {} |\n| {rules} |\n", head.join(" | "));
     for row in rows {
-        text += &format!("| {} |\n", row.join(" | "));
+        let _ = writeln!(text, "| {} |", row.join(" | "));
     }
     text
 }
