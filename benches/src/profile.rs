@@ -115,17 +115,25 @@ struct Profile {
 }
 
 fn annotated(file: &Path, inclusive: bool) -> Result<Costs, Error> {
-    let inclusive = if inclusive { "yes" } else { "no" };
+    // A function has a line for each file that code was inlined from. Alone they are its parts; with
+    // what it calls each is the whole.
+    let (inclusive, fold): (_, Fold) = if inclusive {
+        ("yes", f64::max)
+    } else {
+        ("no", |one, other| one + other)
+    };
     let output = Command::new("callgrind_annotate")
         .arg(format!("--inclusive={inclusive}"))
         .args(["--threshold=100", "--auto=no"])
         .arg(file)
         .output()?;
-    Ok(read(&String::from_utf8_lossy(&output.stdout)))
+    Ok(read(&String::from_utf8_lossy(&output.stdout), fold))
 }
 
+type Fold = fn(f64, f64) -> f64;
+
 /// Lines like `1,234 (5.6%)  file:function [object]`.
-fn read(text: &str) -> Costs {
+fn read(text: &str, fold: Fold) -> Costs {
     let mut costs = Costs::default();
     for line in text.lines() {
         let Some((number, rest)) = line.trim_start().split_once(' ') else {
@@ -143,7 +151,8 @@ fn read(text: &str) -> Costs {
         if name == "PROGRAM TOTALS" {
             costs.total = cost;
         } else if let Some((_, function)) = name.split_once(':') {
-            *costs.functions.entry(function.to_owned()).or_default() += cost;
+            let known = costs.functions.entry(function.to_owned()).or_default();
+            *known = fold(*known, cost);
         }
     }
     costs
@@ -174,6 +183,13 @@ fn difference(few: &Costs, many: &Costs, between: u64) -> Profile {
 mod tests {
     use super::*;
 
+    #[test]
+    fn parts_of_a_function_are_added_alone() {
+        let text = "10 (1.0%)  a.rs:f [/x]\n 5 (0.5%)  b.rs:f [/x]\n";
+        assert!((read(text, |one, other| one + other).functions["f"] - 15.0).abs() < 1e-9);
+        assert!((read(text, f64::max).functions["f"] - 10.0).abs() < 1e-9);
+    }
+
     const FEW: &str = "\
 --------------------------------------------------------------------------------
 1,000 (100.0%)  PROGRAM TOTALS
@@ -188,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_is_done_once_falls_out() {
-        let profile = difference(&read(FEW), &read(MANY), 100);
+        let profile = difference(&read(FEW, f64::max), &read(MANY, f64::max), 100);
         assert!((profile.total - 20.0).abs() < 1e-9);
         assert_eq!(profile.functions[0].0, "a::<impl b::C>::call'2");
         assert!((profile.functions[0].1 - 20.0).abs() < 1e-9);

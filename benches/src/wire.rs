@@ -195,7 +195,7 @@ mod tests {
     fn reads_heads() {
         let head = head(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\nx");
         let head = head.unwrap().unwrap();
-        assert_eq!((head.size, head.length), (57, Length::Bytes(12)));
+        assert_eq!((head.size, head.length), (58, Length::Bytes(12)));
         assert!(head.close);
         assert_eq!(status(b"HTTP/1.1 503 No\r\n"), Some(503));
     }
