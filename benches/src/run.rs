@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// An empty directory for configurations and logs.
     #[arg(long)]
     directory: PathBuf,
-    /// One short round: rough numbers.
+    /// One short round: rough numbers, and of the table of costs alone if no other is named.
     #[arg(long)]
     quick: bool,
     #[arg(long, default_value_t = 3)]
@@ -139,7 +139,9 @@ fn vendor(place: &Place, port: u16, name: &str, more: &[&str]) -> Result<Server,
 }
 
 fn tables(args: &Args, place: &Place, choice: &Choice, page: &mut Page) -> Result<(), Error> {
-    let wanted = |table| args.table.is_empty() || args.table.contains(&table);
+    let all = args.table.is_empty() && !args.quick;
+    let unasked = |table| args.table.is_empty() && table == Table::Cost;
+    let wanted = |table| all || unasked(table) || args.table.contains(&table);
     if wanted(Table::Cost) {
         costs(args, place, choice, page)?;
     }

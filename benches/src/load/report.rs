@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn what_the_vendor_held_is_no_latency() {
         let seen = Seen {
-            held: Duration::from_micros(60_000),
+            held: Duration::from_millis(60),
             ..Seen::default()
         };
         let mut report = Report::default();

@@ -97,6 +97,12 @@ pub(crate) fn litellm(place: &Place) -> String {
       model: openai/bench
       api_base: http://127.0.0.1:{vendor}/v1
       api_key: bench
+litellm_settings:
+  # Messages become Chat Completions, as in the other rows, and not Responses.
+  use_chat_completions_url_for_anthropic_messages: true
+general_settings:
+  # No caller has a key in any row; without this it does not start.
+  dangerously_permit_weak_or_unset_master_key: true
 "
     )
 }

@@ -78,7 +78,7 @@ pub(crate) fn measure(server: &Server, work: &Work) -> Result<Point, Error> {
         held = server.memory()? - idle;
         Ok(())
     })?;
-    let cpu = micros(server.cpu()?.saturating_sub(before));
+    let cpu = micros(server.cpu()?.since(&before));
     let kept = kept(work, &report);
     if !kept {
         eprintln!(
@@ -104,6 +104,7 @@ fn warm(server: &Server, work: &Work) -> Result<(), Error> {
         Load::Streams { .. } => Load::Streams {
             tokens: 20,
             pace: 1,
+            each: 4,
         },
         Load::Closed { .. } | Load::Open { .. } => Load::Closed {
             seconds: 0.2,
@@ -140,7 +141,7 @@ fn units(work: &Work, report: &Report) -> f64 {
 /// Whether streams came at their pace and calls were made in their time.
 fn kept(work: &Work, report: &Report) -> bool {
     match work.load {
-        Load::Streams { tokens, pace } => {
+        Load::Streams { tokens, pace, .. } => {
             let due = tokens * pace;
             // The first token may be late by one pace, and opening thousands takes a while.
             report.behind_ms <= due / 10 + 2 * pace + 200

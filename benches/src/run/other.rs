@@ -86,7 +86,7 @@ pub(crate) fn http2(place: &Place, choice: &Choice) -> Result<String, Error> {
         let client = Client::ready(server.port, &load.args())?;
         let before = server.cpu()?;
         let report = client.go(|| Ok(()))?;
-        let cpu = server.cpu()?.saturating_sub(before);
+        let cpu = server.cpu()?.since(&before);
         let flow = &mut flows[which];
         flow.stalled.push(count(report.stalled));
         flow.middle.push(f64::from(report.first_token.p50) / 1e3);

@@ -33,7 +33,7 @@ pub(crate) enum Load {
     /// Calls when they are due.
     Open { rate: f64, delay: u64, seconds: f64 },
     /// A stream on each connection.
-    Streams { tokens: u64, pace: u64 },
+    Streams { tokens: u64, pace: u64, each: u64 },
 }
 
 /// What a cost is divided by.
@@ -74,7 +74,12 @@ const fn open(rate: f64, delay: u64, seconds: f64) -> Work {
 }
 
 pub(crate) const fn streams(count: usize, tokens: u64, pace: u64) -> Work {
-    work(count, Load::Streams { tokens, pace })
+    streams_again(count, tokens, pace, 1)
+}
+
+/// So many streams on each connection, one after the other.
+pub(crate) const fn streams_again(count: usize, tokens: u64, pace: u64, each: u64) -> Work {
+    work(count, Load::Streams { tokens, pace, each })
 }
 
 const fn anthropic(work: Work) -> Work {
@@ -140,7 +145,7 @@ pub(crate) const PHASES: &[Phase] = &[
             streams(100, 200, 20),
             PROXIES,
         ),
-        streams(100, 20, 400),
+        streams(100, 10, 1000),
     ),
     phase(
         "streams-1000",
@@ -239,9 +244,19 @@ impl Work {
                 delay,
                 seconds: seconds / 2.0,
             },
-            Load::Streams { tokens, pace } => Load::Streams {
+            Load::Streams {
+                tokens,
+                pace,
+                each: 1,
+            } => Load::Streams {
                 tokens: (tokens / 2).max(10),
                 pace,
+                each: 1,
+            },
+            Load::Streams { tokens, pace, each } => Load::Streams {
+                tokens,
+                pace,
+                each: each / 2,
             },
         };
         Self { load, ..self }
@@ -262,8 +277,8 @@ impl Work {
                 delay,
                 seconds,
             } => format!(" --rate {rate} --delay {delay} --seconds {seconds}"),
-            Load::Streams { tokens, pace } => {
-                format!(" --mode stream --tokens {tokens} --pace {pace}")
+            Load::Streams { tokens, pace, each } => {
+                format!(" --mode stream --tokens {tokens} --pace {pace} --calls {each}")
             }
         };
         args += &more;
@@ -290,7 +305,7 @@ mod tests {
         );
         assert_eq!(
             streams(5, 40, 200).args(),
-            "--dialect openai --connections 5 --mode stream --tokens 40 --pace 200"
+            "--dialect openai --connections 5 --mode stream --tokens 40 --pace 200 --calls 1"
         );
     }
 

@@ -1,5 +1,7 @@
 //! Children that end with the run, and what the kernel says of their cost.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,6 +14,8 @@ use crate::load::Report;
 
 /// `USER_HZ`: the unit of `/proc/PID/stat` is a hundredth of a second on every Linux of today.
 const TICK: Duration = Duration::from_millis(10);
+/// Ticks that the coarse clock may be ahead by: one each for user and system time of a few processes.
+const GRAIN: u32 = 6;
 /// How long a server may take until it accepts. `LiteLLM` takes a while.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -74,17 +78,21 @@ impl Server {
         Ok(())
     }
 
-    /// CPU time so far, user and system, of the whole tree.
-    pub(crate) fn cpu(&self) -> Result<Duration, Error> {
-        let mut ticks = 0;
+    /// What CPU time its threads have had until now.
+    pub(crate) fn cpu(&self) -> Result<Cpu, Error> {
+        let mut cpu = Cpu::default();
         for pid in self.tree()? {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            // The second field is the name in brackets, which may hold blanks.
-            let rest = stat.rsplit_once(") ").ok_or("an odd stat line")?.1;
-            let fields: Vec<&str> = rest.split(' ').collect();
-            ticks += fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
+            cpu.ticks += ticks(pid)?;
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let task = task?;
+                // A thread may end while it is looked at.
+                let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+                if let Some(nanos) = stat.split(' ').next().and_then(|nanos| nanos.parse().ok()) {
+                    cpu.threads.insert(task.file_name(), nanos);
+                }
+            }
         }
-        Ok(TICK * ticks)
+        Ok(cpu)
     }
 
     /// KiB of memory of the whole tree, pages that are shared counted once (PSS).
@@ -114,6 +122,42 @@ impl Server {
         }
         Ok(pids)
     }
+}
+
+/// CPU time, user and system, of a process tree.
+#[derive(Default)]
+pub(crate) struct Cpu {
+    /// Of all, with threads that ended, in hundredths of a second.
+    ticks: u32,
+    /// Nanoseconds of each thread that runs, by its number.
+    threads: HashMap<OsString, u64>,
+}
+
+impl Cpu {
+    /// The time since an earlier moment. The clock of the threads is the finer one; where threads
+    /// ended in the meantime, the coarse one knows more.
+    pub(crate) fn since(&self, before: &Self) -> Duration {
+        let spent = |(thread, nanos): (&OsString, &u64)| {
+            let before = before.threads.get(thread).copied().unwrap_or(0);
+            nanos.saturating_sub(before)
+        };
+        let fine = Duration::from_nanos(self.threads.iter().map(spent).sum());
+        let coarse = TICK
+            * self
+                .ticks
+                .saturating_sub(before.ticks)
+                .saturating_sub(GRAIN);
+        fine.max(coarse)
+    }
+}
+
+/// User and system time of one process.
+fn ticks(pid: u32) -> Result<u32, Error> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the name in brackets, which may hold blanks.
+    let rest = stat.rsplit_once(") ").ok_or("an odd stat line")?.1;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    Ok(fields[11].parse::<u32>()? + fields[12].parse::<u32>()?)
 }
 
 impl Drop for Server {
@@ -238,4 +282,27 @@ pub(crate) fn connections_to(port: u16) -> Result<u64, Error> {
 )]
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu(ticks: u32, threads: &[(&str, u64)]) -> Cpu {
+        let threads = threads.iter().map(|(name, nanos)| ((*name).into(), *nanos));
+        let threads = threads.collect();
+        Cpu { ticks, threads }
+    }
+
+    #[test]
+    fn counts_threads_by_the_finer_clock() {
+        let (before, after) = (cpu(3, &[("1", 500)]), cpu(4, &[("1", 800), ("2", 50)]));
+        assert_eq!(after.since(&before), Duration::from_nanos(350));
+    }
+
+    #[test]
+    fn what_threads_did_that_ended_is_not_lost() {
+        let (before, after) = (cpu(0, &[("1", 500)]), cpu(100, &[]));
+        assert_eq!(after.since(&before), TICK * (100 - GRAIN));
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::cost::Choice;
 use super::measure::measure;
-use super::phases::{Load, Unit, Work, streams, work};
+use super::phases::{Load, Unit, Work, streams, streams_again, work};
 use super::rows::{HOLDFAST, NGINX, Place, Row, Setup, USUAL};
 use super::table::markdown;
 
@@ -14,6 +14,8 @@ struct Axis {
     unit: &'static str,
     /// Whether nginx knows of such a thing.
     nginx: bool,
+    /// Whether all of its streams are open at one moment.
+    open: bool,
     points: &'static [u32],
     work: fn(u32) -> Work,
     setup: fn(u32) -> Setup,
@@ -27,6 +29,7 @@ const AXES: &[Axis] = &[
         title: "connections",
         unit: "µs per call",
         nginx: true,
+        open: false,
         points: &[1, 8, 64, 512, 2048],
         work: |connections| calls(connections as usize, 0),
         setup: |_| USUAL,
@@ -35,6 +38,7 @@ const AXES: &[Axis] = &[
         title: "streams, a token in 200 ms",
         unit: "µs per token",
         nginx: true,
+        open: true,
         points: &[10, 100, 1000, 2500, 5000],
         work: |count| streams(count as usize, 20, 200),
         setup: |_| Setup {
@@ -46,14 +50,20 @@ const AXES: &[Axis] = &[
         title: "tokens of a stream, 100 streams, a token in 5 ms",
         unit: "µs per token",
         nginx: true,
+        open: false,
         points: &[1, 10, 100, 1000],
-        work: |tokens| streams(100, u64::from(tokens), 5),
+        work: |tokens| {
+            let tokens = u64::from(tokens);
+            // About as many tokens in all.
+            streams_again(100, tokens, 5, (400 / tokens).clamp(1, 100))
+        },
         setup: |_| USUAL,
     },
     Axis {
         title: "KiB of request",
         unit: "µs per call",
         nginx: true,
+        open: false,
         points: &[1, 16, 64, 256, 1024, 4096, 16384],
         work: |kib| calls(8, (kib as usize) << 10),
         setup: |_| USUAL,
@@ -62,6 +72,7 @@ const AXES: &[Axis] = &[
         title: "targets of a route",
         unit: "µs per call",
         nginx: false,
+        open: false,
         points: &[1, 4, 16, 64],
         work: |_| calls(64, 0),
         setup: |targets| Setup {
@@ -73,6 +84,7 @@ const AXES: &[Axis] = &[
         title: "routes",
         unit: "µs per call",
         nginx: false,
+        open: false,
         points: &[1, 10, 100, 1000],
         work: |_| calls(64, 0),
         setup: |routes| Setup {
@@ -113,7 +125,7 @@ pub(crate) fn table(place: &Place, choice: &Choice) -> String {
                 shown(nginx.0, 1),
                 shown(holdfast, 1),
                 shown(holdfast / nginx.0, 2),
-                shown(memory, 1),
+                shown(if axis.open { memory } else { f64::NAN }, 1),
             ]);
         }
         bends += &said(axis, &costs);

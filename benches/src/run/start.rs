@@ -70,7 +70,9 @@ fn once(row: Row, place: &Place, directory: &Path) -> Result<(Duration, Server),
     let mut server = Server::spawn(&mut command, port, &directory.join("log"))?;
     while !answers(port)? {
         if begun.elapsed() > PATIENCE || server.ended()? {
-            return Err(format!("{} did not start", row.name).into());
+            let said = fs::read_to_string(directory.join("log"))?;
+            let end = said.lines().rev().take(5).collect::<Vec<_>>();
+            return Err(format!("{} did not start: {end:?}", row.name).into());
         }
         pause(Duration::from_micros(200));
     }
