@@ -31,6 +31,8 @@ pub(crate) struct Args {
     top: usize,
 }
 
+/// Milliseconds between the tokens of a stream in the longer run.
+const PACE: u64 = 25;
 /// Connections of the client.
 const CONNECTIONS: u64 = 4;
 const ALONE: Setup = Setup {
@@ -89,8 +91,12 @@ fn run(place: &Place, args: &Args, calls: u64) -> Result<(PathBuf, u64), Error> 
     let each = calls / CONNECTIONS;
     let load = match args.mode {
         Mode::Call => format!("--calls {each}"),
-        // A pace that can be kept under valgrind, so that a token is read alone.
-        Mode::Stream => format!("--mode stream --tokens {each} --pace 25"),
+        // At a pace that can be kept under valgrind, so that a token is read alone. Both runs have as
+        // many streams and take as long, so that calls and what is done by a clock fall out.
+        Mode::Stream => {
+            let pace = PACE * 2 * args.calls / calls;
+            format!("--mode stream --tokens {each} --pace {pace}")
+        }
     };
     let load = format!("--connections {CONNECTIONS} {load}");
     let report = Client::ready(port, &load)?.go(|| Ok(()))?;
