@@ -94,8 +94,8 @@ fn run(place: &Place, args: &Args, calls: u64) -> Result<(PathBuf, u64), Error> 
         // At a pace that can be kept under valgrind, so that a token is read alone. Both runs have as
         // many streams and take as long, so that calls and what is done by a clock fall out.
         Mode::Stream => {
-            let pace = PACE * 2 * args.calls / calls;
-            format!("--mode stream --tokens {each} --pace {pace}")
+            let gap = PACE * 2 * args.calls / calls;
+            format!("--mode stream --tokens {each} --pace {gap}")
         }
     };
     let load = format!("--connections {CONNECTIONS} {load}");
