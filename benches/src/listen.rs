@@ -4,7 +4,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 
 use crate::Error;
 
@@ -33,22 +35,60 @@ pub(crate) fn multi(threads: usize) -> Result<Runtime, Error> {
     Ok(runtime)
 }
 
-/// One single-threaded runtime on each of this many threads; returns when one of them ends.
-pub(crate) fn per_core<F>(threads: usize, work: F) -> Result<(), Error>
+/// A single-threaded one.
+pub(crate) fn single() -> Result<Runtime, Error> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+/// One single-threaded runtime on each of this many threads, and what they return.
+pub(crate) fn per_core<F, T>(threads: usize, work: F) -> Result<Vec<T>, Error>
 where
-    F: Fn(&Runtime) -> Result<(), Error> + Clone + Send + 'static,
+    F: Fn(usize, &Runtime) -> Result<T, Error> + Clone + Send + 'static,
+    T: Send + 'static,
 {
-    let threads: Vec<JoinHandle<Result<(), Error>>> = (0..threads)
-        .map(|_| {
+    let threads: Vec<JoinHandle<Result<T, Error>>> = (0..threads)
+        .map(|number| {
             let work = work.clone();
-            thread::spawn(move || {
-                let runtime = Builder::new_current_thread().enable_all().build()?;
-                work(&runtime)
-            })
+            thread::spawn(move || work(number, &single()?))
         })
         .collect();
-    for thread in threads {
-        thread.join().map_err(|_| "a worker panicked")??;
+    let join = |thread: JoinHandle<Result<T, Error>>| {
+        thread
+            .join()
+            .map_err(|_| Error::from("a worker panicked"))?
+    };
+    threads.into_iter().map(join).collect()
+}
+
+/// Serves connections on single-threaded runtimes, each of which gets the next one in turn: none has
+/// more to do than the others.
+pub(crate) fn in_turn<F, S>(listener: TcpListener, threads: usize, serve: F) -> Result<(), Error>
+where
+    F: Fn(TcpStream) -> S + Clone + Send + 'static,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let mut hands = Vec::new();
+    for _ in 0..threads {
+        let (hand, mut taken) = mpsc::unbounded_channel::<std::net::TcpStream>();
+        hands.push(hand);
+        let serve = serve.clone();
+        thread::spawn(move || -> Result<(), Error> {
+            single()?.block_on(async {
+                while let Some(stream) = taken.recv().await {
+                    tokio::spawn(serve(TcpStream::from_std(stream)?));
+                }
+                Ok(())
+            })
+        });
     }
-    Ok(())
+    single()?.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        for hand in hands.iter().cycle() {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            hand.send(stream.into_std()?)
+                .map_err(|_| "a worker ended")?;
+        }
+        Ok(())
+    })
 }

@@ -1,15 +1,18 @@
-//! What a call, a streamed token and an open stream cost.
+//! What a call, a streamed token, an open stream and a request's bytes cost.
 //!
-//! One program with four parts, each a process of its own, so that the CPU time of the proxy in the
+//! One program with parts that are processes of their own, so that the CPU time of the proxy in the
 //! middle can be read alone: a mock vendor, a load client, a bare pass-through proxy in two shapes,
-//! and the run that puts them together with nginx and Holdfast. Throughput is not measured: it says
-//! nothing on a shared computer, CPU time per unit does.
+//! and the run that puts them together with nginx, haproxy, `LiteLLM` and Holdfast. Throughput is not
+//! measured: it says nothing on a shared computer, CPU time per unit does.
 
 mod listen;
 mod load;
 mod mock;
+mod profile;
 mod proxy;
 mod run;
+mod script;
+mod wire;
 
 use clap::{Parser, Subcommand};
 
@@ -28,14 +31,16 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Part {
-    /// A vendor that answers at once, or token by token at a pace.
+    /// A vendor that answers at once, held back, or token by token at a pace.
     Mock(mock::Args),
     /// A client that calls, checks every answer, and prints what it saw as JSON.
     Load(load::Args),
     /// A pass-through proxy that understands nothing.
     Proxy(proxy::Args),
-    /// All of them in one run, with nginx and Holdfast; prints the tables.
+    /// All of them in one run, with the other proxies; prints the tables.
     Run(run::Args),
+    /// Instructions of Holdfast for a call or a token.
+    Profile(profile::Args),
 }
 
 fn main() -> Result<(), Error> {
@@ -44,5 +49,6 @@ fn main() -> Result<(), Error> {
         Part::Load(args) => load::main(args),
         Part::Proxy(args) => proxy::main(&args),
         Part::Run(args) => run::main(&args),
+        Part::Profile(args) => profile::main(&args),
     }
 }

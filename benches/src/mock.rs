@@ -1,30 +1,27 @@
 //! A vendor that is cheap: fixed bytes, no parsing.
 //!
-//! `POST` to any path is answered in the OpenAI Chat dialect, under `/v1/messages` in Anthropic's. A
-//! body with `"stream":true` gets a stream, and the words `tokens=N` and `pace=MS` in it say how long
-//! and how fast. Every event is one write, as vendors do it. HTTP/1.1 and HTTP/2 by prior knowledge.
+//! `POST` to any path is answered in the OpenAI Chat dialect, under `/v1/messages` in Anthropic's.
+//! What a prompt asks for (`script::Asked`) is what it gets: a whole answer, at once or held back, or
+//! a stream at a pace. Every event is one chunk and one write, as vendors do it. A large text in a
+//! request is compared byte by byte, and one that differs is refused. HTTP/2 is spoken on a port of
+//! its own, by a general library: there only calls at one time are counted.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+mod h2;
+
+use std::mem;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, header};
-use http_body_util::{BodyExt, Either, Full};
-use hyper::body::{Body, Frame, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use memchr::memmem;
-use tokio::net::TcpListener;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::script::{self, Asked, DIGITS, Dialect, HELD, HELD_DIGITS, WORD};
+use crate::wire::{self, Body, Head, Length};
 use crate::{Error, listen};
 
-/// What every non-streamed answer holds, so that the client can check it.
-pub(crate) const MARK: &str = "the whole answer of the mock vendor";
+/// A buffer that grew beyond this is given back after its request.
+const KEPT: usize = 64 << 10;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,6 +29,9 @@ pub(crate) struct Args {
     port: u16,
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Speak HTTP/2, and nothing else.
+    #[arg(long)]
+    h2: bool,
     /// What is announced to HTTP/2 clients.
     #[arg(long, default_value_t = 100)]
     max_concurrent_streams: u32,
@@ -39,194 +39,211 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<(), Error> {
     let listener = listen::bind(args.port, false)?;
-    let max_streams = args.max_concurrent_streams;
-    listen::multi(args.threads)?.block_on(async move {
-        let listener = TcpListener::from_std(listener)?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            tokio::spawn(async move {
-                let mut server = auto::Builder::new(TokioExecutor::new());
-                server.http1().timer(TokioTimer::new());
-                server
-                    .http2()
-                    .timer(TokioTimer::new())
-                    .max_concurrent_streams(max_streams);
-                // A client that leaves ends its connection with an error; that is no news here.
-                let _ = server
-                    .serve_connection(TokioIo::new(stream), service_fn(answer))
-                    .await;
-            });
-        }
+    if args.h2 {
+        return h2::serve(listener, args.threads, args.max_concurrent_streams);
+    }
+    let known = &*Box::leak(Box::new([
+        Answers::new(Dialect::Openai),
+        Answers::new(Dialect::Anthropic),
+    ]));
+    listen::in_turn(listener, args.threads, move |stream| async move {
+        // A client that leaves ends its connection with an error; that is no news here.
+        let _ = Connection::new(stream).serve(known).await;
     })
 }
 
-type Answer = Response<Either<Full<Bytes>, Stream>>;
-
-async fn answer(request: Request<Incoming>) -> Result<Answer, hyper::Error> {
-    let anthropic = request.uri().path().starts_with("/v1/messages");
-    let body = request.into_body().collect().await?.to_bytes();
-    let streamed = memmem::find(&body, b"\"stream\":true").is_some();
-    let (kind, body) = if streamed {
-        let tokens = number(&body, b"tokens=").unwrap_or(100);
-        let pace = Duration::from_millis(number(&body, b"pace=").unwrap_or(0));
-        let script = if anthropic { ANTHROPIC } else { OPENAI };
-        let stream = Stream::new(script, tokens, pace);
-        ("text/event-stream", Either::Right(stream))
-    } else {
-        let whole = if anthropic { message() } else { completion() };
-        ("application/json", Either::Left(Full::new(whole)))
-    };
-    let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-    Ok(response)
+/// The bytes of all answers in one dialect, ready to be sent.
+struct Answers {
+    /// With zeros where the time stands that it was held back.
+    whole: Vec<u8>,
+    held: usize,
+    /// The head of a stream and its first events.
+    opening: Vec<u8>,
+    /// With zeros where its number stands.
+    token: Vec<u8>,
+    number: usize,
+    /// The text of a whole answer as events.
+    words: Vec<Vec<u8>>,
+    ending: [Vec<u8>; 2],
 }
 
-/// The number that follows `name` in `body`.
-fn number(body: &[u8], name: &[u8]) -> Option<u64> {
-    let start = memmem::find(body, name)? + name.len();
-    let digits = body[start..]
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit());
-    std::str::from_utf8(&digits.copied().collect::<Vec<_>>())
-        .ok()?
-        .parse()
-        .ok()
-}
-
-/// About a kilobyte, most of it text.
-fn text() -> String {
-    format!("{MARK}. {}", "Nothing of it is missing. ".repeat(24))
-}
-
-fn completion() -> Bytes {
-    Bytes::from(format!(
-        r#"{{"id":"chatcmpl-Bench0000000000000000000000001","object":"chat.completion","created":1700000000,"model":"bench","choices":[{{"index":0,"message":{{"role":"assistant","content":"{}","refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":20,"completion_tokens":150,"total_tokens":170}},"system_fingerprint":"fp_bench"}}"#,
-        text()
-    ))
-}
-
-fn message() -> Bytes {
-    Bytes::from(format!(
-        r#"{{"id":"msg_Bench0000000000000001","type":"message","role":"assistant","model":"bench","content":[{{"type":"text","text":"{}"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":20,"output_tokens":150}}}}"#,
-        text()
-    ))
-}
-
-/// The events of a stream: those before the tokens, one token, those after.
-#[derive(Clone, Copy)]
-struct Script {
-    before: &'static str,
-    token: &'static str,
-    after: &'static str,
-}
-
-const OPENAI: Script = Script {
-    before: concat!(
-        r#"data: {"id":"chatcmpl-Bench0000000000000000000000001","object":"chat.completion.chunk","created":1700000000,"model":"bench","system_fingerprint":"fp_bench","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}"#,
-        "\n\n"
-    ),
-    token: concat!(
-        r#"data: {"id":"chatcmpl-Bench0000000000000000000000001","object":"chat.completion.chunk","created":1700000000,"model":"bench","system_fingerprint":"fp_bench","choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}]}"#,
-        "\n\n"
-    ),
-    after: concat!(
-        r#"data: {"id":"chatcmpl-Bench0000000000000000000000001","object":"chat.completion.chunk","created":1700000000,"model":"bench","system_fingerprint":"fp_bench","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}"#,
-        "\n\ndata: [DONE]\n\n"
-    ),
-};
-
-const ANTHROPIC: Script = Script {
-    before: concat!(
-        "event: message_start\n",
-        r#"data: {"type":"message_start","message":{"id":"msg_Bench0000000000000001","type":"message","role":"assistant","model":"bench","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":20,"output_tokens":1}}}"#,
-        "\n\nevent: content_block_start\n",
-        r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
-        "\n\n"
-    ),
-    token: concat!(
-        "event: content_block_delta\n",
-        r#"data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" token"}}"#,
-        "\n\n"
-    ),
-    after: concat!(
-        "event: content_block_stop\n",
-        r#"data: {"type":"content_block_stop","index":0}"#,
-        "\n\nevent: message_delta\n",
-        r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":150}}"#,
-        "\n\nevent: message_stop\n",
-        r#"data: {"type":"message_stop"}"#,
-        "\n\n"
-    ),
-};
-
-/// A body that gives one event at a time.
-struct Stream {
-    script: Script,
-    /// Events given so far.
-    given: u64,
-    /// Events in all.
-    events: u64,
-    pace: Duration,
-    next: Pin<Box<Sleep>>,
-    /// Without a pace: whether the last event was left to be written alone.
-    rested: bool,
-}
-
-impl Stream {
-    fn new(script: Script, tokens: u64, pace: Duration) -> Self {
-        // The first token is late by a random part of the pace, so that streams don't march in step.
-        let phase = pace.mul_f64(fastrand::f64());
-        Self {
-            script,
-            given: 0,
-            events: tokens + 2,
-            pace,
-            next: Box::pin(sleep_until(Instant::now() + phase)),
-            rested: true,
-        }
-    }
-
-    /// Ready when the next event is due.
-    fn due(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.pace.is_zero() {
-            if std::mem::replace(&mut self.rested, true) {
-                return Poll::Ready(());
-            }
-            // The server writes what it has when the body has nothing.
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.next.as_mut().poll(context)
-    }
-}
-
-impl Body for Stream {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.given == self.events {
-            return Poll::Ready(None);
-        }
-        if self.due(context).is_pending() {
-            return Poll::Pending;
-        }
-        let event = match self.given {
-            0 => self.script.before,
-            given if given + 1 == self.events => self.script.after,
-            _ => self.script.token,
+impl Answers {
+    fn new(dialect: Dialect) -> Self {
+        let whole = script::whole(dialect);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            whole.len()
+        );
+        let whole = (head + &whole).into_bytes();
+        let token = chunk(&script::token(dialect));
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        let mut opening = head.as_bytes().to_vec();
+        opening.extend(chunk(&script::opening(dialect)));
+        let after = |name: &str, bytes: &[u8]| {
+            let found = memmem::find(bytes, name.as_bytes());
+            found.expect("invariant: the mark is in the script") + name.len()
         };
-        self.given += 1;
-        self.rested = false;
-        // Counted from the last due time, not from now: the pace holds under load.
-        let due = self.next.deadline() + self.pace;
-        self.next.as_mut().reset(due);
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(event.as_bytes())))))
+        let word = |word: &str| chunk(&script::piece(dialect, word));
+        Self {
+            held: after(HELD, &whole),
+            number: after(WORD, &token),
+            words: script::text().split_inclusive(' ').map(word).collect(),
+            ending: [false, true].map(|usage| {
+                let mut ending = chunk(&script::ending(dialect, usage));
+                ending.extend_from_slice(b"0\r\n\r\n");
+                ending
+            }),
+            whole,
+            opening,
+            token,
+        }
+    }
+}
+
+fn chunk(events: &str) -> Vec<u8> {
+    format!("{:x}\r\n{events}\r\n", events.len()).into_bytes()
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// What has come and is not used up.
+    input: Vec<u8>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let input = Vec::new();
+        Self { stream, input }
+    }
+
+    async fn serve(mut self, known: &[Answers; 2]) -> Result<(), Error> {
+        while let Some(head) = self.head().await? {
+            let came = Instant::now();
+            let target = self.input.iter().position(|byte| *byte == b'/');
+            let dialect = Dialect::of(&self.input[target.unwrap_or(0)..]);
+            let answers = match dialect {
+                Dialect::Openai => &known[0],
+                Dialect::Anthropic => &known[1],
+            };
+            let asked = self.body(&head).await?;
+            match asked {
+                None => self.refuse().await?,
+                Some(asked) if asked.stream => self.give(answers, &asked).await?,
+                Some(asked) => self.answer(answers, &asked, came).await?,
+            }
+            if head.close {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn head(&mut self) -> Result<Option<Head>, Error> {
+        loop {
+            if let Some(head) = wire::head(&self.input)? {
+                return Ok(Some(head));
+            }
+            self.input.reserve(4096);
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What the body behind this head asks for; nothing if its text is not what it should be.
+    async fn body(&mut self, head: &Head) -> Result<Option<Asked>, Error> {
+        if head.length == Length::Chunked {
+            return self.chunked(head.size).await;
+        }
+        let Length::Bytes(length) = head.length else {
+            self.input.drain(..head.size);
+            return Ok(Some(Asked::default()));
+        };
+        let end = head.size + length;
+        self.input.reserve(end.saturating_sub(self.input.len()));
+        while self.input.len() < end {
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Err("a request that was cut".into());
+            }
+        }
+        let body = &self.input[head.size..end];
+        let asked = Asked::read(body);
+        let good = script::filled(body, &asked);
+        self.input.drain(..end);
+        if self.input.is_empty() && self.input.capacity() > KEPT {
+            self.input = Vec::new();
+        }
+        Ok(good.then_some(asked))
+    }
+
+    async fn chunked(&mut self, head: usize) -> Result<Option<Asked>, Error> {
+        self.input.drain(..head);
+        let (mut body, mut content) = (Body::new(Length::Chunked), Vec::new());
+        loop {
+            let used = body.take(&self.input, |piece| content.extend_from_slice(piece))?;
+            self.input.drain(..used);
+            if body.done() {
+                break;
+            }
+            self.input.reserve(4096);
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Err("a request that was cut".into());
+            }
+        }
+        let asked = Asked::read(&content);
+        Ok(script::filled(&content, &asked).then_some(asked))
+    }
+
+    async fn refuse(&mut self) -> Result<(), Error> {
+        let refusal = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 38\r\n\r\nthe text of the request is not the one";
+        self.stream.write_all(refusal.as_bytes()).await?;
+        Ok(())
+    }
+
+    async fn answer(&mut self, known: &Answers, asked: &Asked, came: Instant) -> Result<(), Error> {
+        if asked.delay == 0 {
+            self.stream.write_all(&known.whole).await?;
+            return Ok(());
+        }
+        sleep(Duration::from_millis(asked.delay)).await;
+        let mut answer = known.whole.clone();
+        let held = u64::try_from(came.elapsed().as_micros())?;
+        script::put(&mut answer[known.held..known.held + HELD_DIGITS], held);
+        self.stream.write_all(&answer).await?;
+        Ok(())
+    }
+
+    async fn give(&mut self, known: &Answers, asked: &Asked) -> Result<(), Error> {
+        // The buffer of a long stream is empty; thousands of them would be in the way.
+        drop(mem::take(&mut self.input));
+        self.stream.write_all(&known.opening).await?;
+        match asked.tokens {
+            None => {
+                for word in &known.words {
+                    self.stream.write_all(word).await?;
+                }
+            }
+            Some(tokens) => self.tokens(known, tokens, asked.pace).await?,
+        }
+        let ending = &known.ending[usize::from(asked.usage)];
+        self.stream.write_all(ending).await?;
+        Ok(())
+    }
+
+    async fn tokens(&mut self, known: &Answers, tokens: u64, pace: u64) -> Result<(), Error> {
+        let pace = Duration::from_millis(pace);
+        // The first one is late by a random part of the pace, so that streams don't march in step.
+        let mut due = Instant::now() + pace.mul_f64(fastrand::f64());
+        let mut token = known.token.clone();
+        for number in 0..tokens {
+            if !pace.is_zero() {
+                sleep_until(due).await;
+                // From the last due time, not from now: the pace holds under load.
+                due += pace;
+            }
+            script::put(&mut token[known.number..known.number + DIGITS], number);
+            self.stream.write_all(&token).await?;
+        }
+        Ok(())
     }
 }

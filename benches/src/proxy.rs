@@ -57,10 +57,11 @@ pub(crate) fn main(args: &Args) -> Result<(), Error> {
         }
         Shape::Percore => {
             let args = args.clone();
-            listen::per_core(args.workers, move |runtime| {
+            listen::per_core(args.workers, move |_, runtime| {
                 let listener = listen::bind(args.port, true)?;
                 runtime.block_on(serve(listener, Vendor::new(&args)?))
-            })
+            })?;
+            Ok(())
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Children that end with the run, and what the kernel says of their cost.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,48 +14,85 @@ use crate::load::Report;
 
 /// `USER_HZ`: the unit of `/proc/PID/stat` is a hundredth of a second on every Linux of today.
 const TICK: Duration = Duration::from_millis(10);
-/// How long a server may take until it accepts.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Ticks that the coarse clock may be ahead by: one each for user and system time of a few processes.
+const GRAIN: u32 = 6;
+/// How long a server may take until it accepts. `LiteLLM` takes a while.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A server in a process of its own, with all that it forked.
 pub(crate) struct Server {
-    child: Child,
+    /// None where the vendor itself is called.
+    child: Option<Child>,
     pub(crate) port: u16,
 }
 
 impl Server {
-    /// Starts a program and waits until something accepts on `port`. It writes to `log`.
-    pub(crate) fn start(command: &mut Command, port: u16, log: &Path) -> Result<Self, Error> {
+    /// Nothing between the client and the vendor.
+    pub(crate) fn nothing(vendor: u16) -> Self {
+        Self {
+            child: None,
+            port: vendor,
+        }
+    }
+
+    /// Starts a program that writes to `log`, and waits for nothing.
+    pub(crate) fn spawn(command: &mut Command, port: u16, log: &Path) -> Result<Self, Error> {
         let file = fs::File::create(log)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()?;
-        let mut server = Self { child, port };
+        let child = Some(child);
+        Ok(Self { child, port })
+    }
+
+    /// Starts a program and waits until something accepts on `port`.
+    pub(crate) fn start(command: &mut Command, port: u16, log: &Path) -> Result<Self, Error> {
+        let mut server = Self::spawn(command, port, log)?;
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = server.child.try_wait()?;
-            if ended.is_some() || begun.elapsed() > PATIENCE {
+            if server.ended()? || begun.elapsed() > PATIENCE {
                 let said = fs::read_to_string(log)?;
-                return Err(format!("{command:?} does not accept: {said}").into());
+                let end = said.lines().rev().take(5).collect::<Vec<_>>();
+                return Err(format!("{command:?} does not accept: {end:?}").into());
             }
             pause(Duration::from_millis(20));
         }
         Ok(server)
     }
 
-    /// CPU time so far, user and system, of the whole tree.
-    pub(crate) fn cpu(&self) -> Result<Duration, Error> {
-        let mut ticks = 0;
-        for pid in self.tree()? {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            // The second field is the name in brackets, which may hold blanks.
-            let rest = stat.rsplit_once(") ").ok_or("an odd stat line")?.1;
-            let fields: Vec<&str> = rest.split(' ').collect();
-            ticks += fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
+    pub(crate) fn ended(&mut self) -> Result<bool, Error> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_some()),
+            None => Ok(false),
         }
-        Ok(TICK * ticks)
+    }
+
+    /// Asks it to end, and waits until it did.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        if let Some(mut child) = self.child.take() {
+            signal("-TERM", child.id());
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// What CPU time its threads have had until now.
+    pub(crate) fn cpu(&self) -> Result<Cpu, Error> {
+        let mut cpu = Cpu::default();
+        for pid in self.tree()? {
+            cpu.ticks += ticks(pid)?;
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let task = task?;
+                // A thread may end while it is looked at.
+                let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+                if let Some(nanos) = stat.split(' ').next().and_then(|nanos| nanos.parse().ok()) {
+                    cpu.threads.insert(task.file_name(), nanos);
+                }
+            }
+        }
+        Ok(cpu)
     }
 
     /// KiB of memory of the whole tree, pages that are shared counted once (PSS).
@@ -69,12 +108,15 @@ impl Server {
     }
 
     fn tree(&self) -> Result<Vec<u32>, Error> {
-        let mut pids = vec![self.child.id()];
+        let mut pids: Vec<u32> = self.child.iter().map(Child::id).collect();
         let mut next = 0;
         while let Some(pid) = pids.get(next) {
-            let path = format!("/proc/{pid}/task/{pid}/children");
-            for child in fs::read_to_string(path)?.split_whitespace() {
-                pids.push(child.parse()?);
+            // Whoever of its threads forked a child has it in its own list.
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let children = fs::read_to_string(task?.path().join("children"));
+                for child in children.unwrap_or_default().split_whitespace() {
+                    pids.push(child.parse()?);
+                }
             }
             next += 1;
         }
@@ -82,20 +124,64 @@ impl Server {
     }
 }
 
+/// CPU time, user and system, of a process tree.
+#[derive(Default)]
+pub(crate) struct Cpu {
+    /// Of all, with threads that ended, in hundredths of a second.
+    ticks: u32,
+    /// Nanoseconds of each thread that runs, by its number.
+    threads: HashMap<OsString, u64>,
+}
+
+impl Cpu {
+    /// The time since an earlier moment. The clock of the threads is the finer one; where threads
+    /// ended in the meantime, the coarse one knows more.
+    pub(crate) fn since(&self, before: &Self) -> Duration {
+        let spent = |(thread, nanos): (&OsString, &u64)| {
+            let before = before.threads.get(thread).copied().unwrap_or(0);
+            nanos.saturating_sub(before)
+        };
+        let fine = Duration::from_nanos(self.threads.iter().map(spent).sum());
+        let coarse = TICK
+            * self
+                .ticks
+                .saturating_sub(before.ticks)
+                .saturating_sub(GRAIN);
+        fine.max(coarse)
+    }
+}
+
+/// User and system time of one process.
+fn ticks(pid: u32) -> Result<u32, Error> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the name in brackets, which may hold blanks.
+    let rest = stat.rsplit_once(") ").ok_or("an odd stat line")?.1;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    Ok(fields[11].parse::<u32>()? + fields[12].parse::<u32>()?)
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
+        let tree = self.tree().unwrap_or_default();
+        let Some(child) = &mut self.child else {
+            return;
+        };
         // A master that sees a worker die makes another one: it is halted before they go.
-        signal("-STOP", self.child.id());
-        for pid in self.tree().unwrap_or_default().into_iter().rev() {
+        signal("-STOP", child.id());
+        for pid in tree.into_iter().rev() {
             signal("-KILL", pid);
         }
-        let _ = self.child.wait();
+        let _ = child.wait();
     }
 }
 
 /// A process that is gone already is no error.
 fn signal(name: &str, pid: u32) {
-    let _ = Command::new("kill").arg(name).arg(pid.to_string()).status();
+    let _ = Command::new("kill")
+        .arg(name)
+        .arg(pid.to_string())
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// The load client, warm and waiting for its sign.
@@ -109,7 +195,7 @@ impl Client {
     pub(crate) fn ready(port: u16, args: &str) -> Result<Self, Error> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["load", "--port", &port.to_string()])
-            .args(args.split(' '))
+            .args(args.split_whitespace())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -127,14 +213,12 @@ impl Client {
         Ok(client)
     }
 
-    /// Gives the sign and waits for the report.
-    pub(crate) fn go(mut self) -> Result<Report, Error> {
-        self.input.write_all(b"\n")?;
-        let report: Report = serde_json::from_str(&self.line()?)?;
-        self.child.wait()?;
+    /// Gives the sign and waits for the report; `open` is called when all streams are open.
+    pub(crate) fn go(self, open: impl FnOnce() -> Result<(), Error>) -> Result<Report, Error> {
+        let report = self.quietly(open)?;
         if report.errors > 0 {
             eprintln!(
-                "  {} of {} answers wrong, the first: {}",
+                "    {} of {} answers wrong, the first: {}",
                 report.errors,
                 report.errors + report.whole,
                 report.first_error.as_deref().unwrap_or_default()
@@ -143,10 +227,34 @@ impl Client {
         Ok(report)
     }
 
+    /// The same, where wrong answers are expected.
+    pub(crate) fn quietly(
+        mut self,
+        open: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Report, Error> {
+        self.input.write_all(b"\n")?;
+        let mut line = self.line()?;
+        if line == "open\n" {
+            open()?;
+            line = self.line()?;
+        }
+        let report: Report = serde_json::from_str(&line)?;
+        self.child.wait()?;
+        Ok(report)
+    }
+
     fn line(&mut self) -> Result<String, Error> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         Ok(line)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // After its report it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -174,4 +282,27 @@ pub(crate) fn connections_to(port: u16) -> Result<u64, Error> {
 )]
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu(ticks: u32, threads: &[(&str, u64)]) -> Cpu {
+        let threads = threads.iter().map(|(name, nanos)| ((*name).into(), *nanos));
+        let threads = threads.collect();
+        Cpu { ticks, threads }
+    }
+
+    #[test]
+    fn counts_threads_by_the_finer_clock() {
+        let (before, after) = (cpu(3, &[("1", 500)]), cpu(4, &[("1", 800), ("2", 50)]));
+        assert_eq!(after.since(&before), Duration::from_nanos(350));
+    }
+
+    #[test]
+    fn what_threads_did_that_ended_is_not_lost() {
+        let (before, after) = (cpu(0, &[("1", 500)]), cpu(100, &[]));
+        assert_eq!(after.since(&before), TICK * (100 - GRAIN));
+    }
 }

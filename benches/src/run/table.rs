@@ -1,7 +1,9 @@
 //! Medians, their spread, and tables of them in Markdown.
 
-/// What several rounds said of one number, in their order.
-#[derive(Clone, Default)]
+use std::fmt::Write as _;
+
+/// What several rounds said of one number, in their order; a round that said nothing is no number.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(Vec<f64>);
 
 impl Samples {
@@ -16,39 +18,62 @@ impl Samples {
         Self(pairs.map(|(value, measure)| value / measure).collect())
     }
 
-    /// The median, and in brackets the least and the most. Of an even number of rounds the lower
-    /// one of the two in the middle.
-    pub(crate) fn shown(&self, digits: usize) -> String {
-        let mut sorted = self.0.clone();
+    /// Of each round by itself, how much more than `measure` had.
+    pub(crate) fn over(&self, measure: &Self) -> Self {
+        let pairs = self.0.iter().zip(&measure.0);
+        Self(pairs.map(|(value, measure)| value - measure).collect())
+    }
+
+    /// In another unit.
+    pub(crate) fn scaled(&self, factor: f64) -> Self {
+        Self(self.0.iter().map(|value| value * factor).collect())
+    }
+
+    /// The rounds that said something, from the least to the most.
+    fn sorted(&self) -> Vec<f64> {
+        let finite = self.0.iter().copied().filter(|value| value.is_finite());
+        let mut sorted: Vec<f64> = finite.collect();
         sorted.sort_by(f64::total_cmp);
-        let Some(median) = sorted.get(sorted.len().saturating_sub(1) / 2) else {
-            return "-".to_owned();
-        };
-        match sorted.as_slice() {
-            [least, .., most] => format!("{median:.digits$} ({least:.digits$}-{most:.digits$})"),
-            _ => format!("{median:.digits$}"),
+        sorted
+    }
+
+    /// Of an even number of rounds the lower one of the two in the middle.
+    pub(crate) fn median(&self) -> Option<f64> {
+        let sorted = self.sorted();
+        sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// The median, and in brackets the least and the most.
+    pub(crate) fn shown(&self, digits: usize) -> String {
+        let sorted = self.sorted();
+        match (self.median(), sorted.as_slice()) {
+            (None, _) => "-".to_owned(),
+            (Some(median), [least, .., most]) => {
+                format!("{median:.digits$} ({least:.digits$}-{most:.digits$})")
+            }
+            (Some(median), _) => format!("{median:.digits$}"),
         }
+    }
+
+    /// The median alone.
+    pub(crate) fn middle(&self, digits: usize) -> String {
+        self.median()
+            .map_or_else(|| "-".to_owned(), |median| format!("{median:.digits$}"))
     }
 }
 
-/// Prints a Markdown table.
-pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
-    println!("| {} |", head.join(" | "));
+/// A Markdown table.
+pub(crate) fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let rules = head.iter().enumerate().map(|(column, _)| {
         let first = column == 0;
         if first { "---" } else { "---:" }
     });
-    println!("| {} |", rules.collect::<Vec<_>>().join(" | "));
+    let rules = rules.collect::<Vec<_>>().join(" | ");
+    let mut text = format!("| {} |\n| {rules} |\n", head.join(" | "));
     for row in rows {
-        println!("| {} |", row.join(" | "));
+        let _ = writeln!(text, "| {} |", row.join(" | "));
     }
-    println!();
-}
-
-/// The value that this share of the sorted values does not exceed.
-pub(crate) fn percentile(sorted: &[u64], percent: usize) -> u64 {
-    let last = sorted.len().saturating_sub(1);
-    sorted.get(last * percent / 100).copied().unwrap_or(0)
+    text
 }
 
 #[cfg(test)]
@@ -56,11 +81,7 @@ mod tests {
     use super::*;
 
     fn samples(values: &[f64]) -> Samples {
-        let mut samples = Samples::default();
-        for value in values {
-            samples.push(*value);
-        }
-        samples
+        Samples(values.to_vec())
     }
 
     #[test]
@@ -71,15 +92,23 @@ mod tests {
     }
 
     #[test]
-    fn compares_each_round_with_itself() {
-        let ratios = samples(&[2.0, 40.0, 6.0]).to(&samples(&[1.0, 10.0, 2.0]));
-        assert_eq!(ratios.shown(0), "3 (2-4)");
+    fn a_round_that_said_nothing_is_left_out() {
+        let some = samples(&[3.0, f64::NAN, 5.0]);
+        assert_eq!(some.middle(0), "3");
+        assert_eq!(samples(&[f64::NAN]).shown(1), "-");
+        assert_eq!(some.to(&samples(&[1.0, 1.0, f64::NAN])).shown(0), "3");
     }
 
     #[test]
-    fn takes_a_percentile_of_what_is_there() {
-        assert_eq!(percentile(&[1, 2, 3, 4, 5], 50), 3);
-        assert_eq!(percentile(&[1, 2, 3, 4, 5], 100), 5);
-        assert_eq!(percentile(&[], 50), 0);
+    fn compares_each_round_with_itself() {
+        let (some, measure) = (samples(&[2.0, 40.0, 6.0]), samples(&[1.0, 10.0, 2.0]));
+        assert_eq!(some.to(&measure).shown(0), "3 (2-4)");
+        assert_eq!(some.over(&measure).shown(0), "4 (1-30)");
+    }
+
+    #[test]
+    fn writes_markdown() {
+        let text = markdown(&["a", "b"], &[vec!["1".to_owned(), "2".to_owned()]]);
+        assert_eq!(text, "| a | b |\n| --- | ---: |\n| 1 | 2 |\n");
     }
 }
