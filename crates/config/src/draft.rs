@@ -417,7 +417,7 @@ shape! {
     LogDraft as "log" {
         /// The shape of a line.
         format: LogFormat = "text",
-        /// The least important events that are logged.
+        /// The least important events that are logged. `info` has the calls that needed more than one attempt or were told an error, `debug` every call.
         level: LogLevel = "info",
     }
 }
