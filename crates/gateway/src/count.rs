@@ -106,13 +106,10 @@ async fn ask(
             .send(prepared.request)
             .await
             .map_err(unavailable)?;
-        let (head, answer) = response.into_parts();
-        let body = read(answer).await?;
-        Ok((
-            head.status,
-            head.headers.get(header::CONTENT_TYPE).cloned(),
-            body,
-        ))
+        let kind = response.head.get("content-type");
+        let kind = kind.and_then(|kind| HeaderValue::from_str(kind).ok());
+        let body = read(response.answer).await?;
+        Ok((response.head.status, kind, body))
     };
     match tokio::time::timeout(limit, asking).await {
         Ok(counted) => counted,

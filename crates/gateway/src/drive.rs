@@ -16,8 +16,7 @@ use bytes::Bytes;
 use holdfast_core::classify;
 use holdfast_core::exchange::{Action, Exchange, Finish, Head, Outcome, Send, Setup};
 use holdfast_core::fault::Fault;
-use holdfast_upstream::{Answer, Error as UpstreamError};
-use http::{HeaderMap, Response, header};
+use holdfast_upstream::{Answer, Error as UpstreamError, Head as Said, Response};
 use tokio::time::Sleep;
 
 use crate::admit::Call;
@@ -31,7 +30,7 @@ use crate::worker::Worker;
 use holdfast_core::time::Time;
 use holdfast_wire::turn::Dialect;
 
-type Sending = Pin<Box<dyn Future<Output = Result<Response<Answer>, UpstreamError>>>>;
+type Sending = Pin<Box<dyn Future<Output = Result<Response, UpstreamError>>>>;
 
 enum Upstream {
     None,
@@ -232,11 +231,9 @@ impl Drive {
                     self.exchange.handle_connected(attempt, now);
                 }
                 match ready!(poll) {
-                    Ok(response) => {
-                        let (head, answer) = response.into_parts();
+                    Ok(Response { head, answer }) => {
                         self.upstream = Upstream::Flowing { attempt, answer };
-                        let head = read_head(head.status.as_u16(), &head.headers);
-                        self.exchange.handle_head(attempt, head, now);
+                        self.exchange.handle_head(attempt, read_head(&head), now);
                     }
                     Err(error) => {
                         self.upstream = Upstream::None;
@@ -363,14 +360,14 @@ fn drain(mut answer: Answer) {
     });
 }
 
-fn read_head(status: u16, headers: &HeaderMap) -> Head {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let encoding =
-        text("content-encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+fn read_head(said: &Said) -> Head {
+    let encoding = said
+        .get("content-encoding")
+        .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
     Head {
-        status,
-        content_type: text(header::CONTENT_TYPE.as_str()).map(str::to_owned),
+        status: said.status.as_u16(),
+        content_type: said.get("content-type").map(str::to_owned),
         encoding: encoding.map(str::to_owned),
-        retry_after: classify::retry_after(text("retry-after-ms"), text("retry-after")),
+        retry_after: classify::retry_after(said.get("retry-after-ms"), said.get("retry-after")),
     }
 }

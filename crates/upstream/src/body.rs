@@ -4,14 +4,18 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::pool::Lease;
+use crate::framing;
+use crate::head::{self, Head};
+use crate::line::Line;
+use crate::pool::{Pool, StreamCount};
 
 /// A request body made of shared pieces: a spliced request is sent without being copied together,
 /// and cloned for another attempt without being copied at all.
@@ -35,6 +39,15 @@ impl Pieces {
     /// Bytes in all pieces.
     pub fn len(&self) -> u64 {
         self.length
+    }
+
+    /// How many pieces there are.
+    pub(crate) fn count(&self) -> usize {
+        self.pieces.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.iter()
     }
 
     /// Whether there is nothing to send.
@@ -67,14 +80,32 @@ impl Body for Pieces {
     }
 }
 
-/// What went wrong on a connection, told down to its root: "connection error" alone helps nobody.
+/// What went wrong on a connection.
 #[derive(Debug)]
-pub struct Cause(pub(crate) hyper::Error);
+pub struct Cause(pub(crate) Why);
+
+#[derive(Debug)]
+pub(crate) enum Why {
+    Http2(hyper::Error),
+    Io(io::Error),
+    /// Before the response.
+    Closed,
+    Head(head::Flaw),
+    Body(framing::Flaw),
+}
 
 impl fmt::Display for Cause {
+    /// Down to the root: "connection error" alone helps nobody.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)?;
-        let mut cause = self.0.source();
+        let error: &dyn Error = match &self.0 {
+            Why::Closed => return f.write_str("connection closed before message completed"),
+            Why::Http2(error) => error,
+            Why::Io(error) => error,
+            Why::Head(flaw) => flaw,
+            Why::Body(flaw) => flaw,
+        };
+        write!(f, "{error}")?;
+        let mut cause = error.source();
         while let Some(deeper) = cause {
             write!(f, ": {deeper}")?;
             cause = deeper.source();
@@ -86,48 +117,74 @@ impl fmt::Display for Cause {
 // Its text holds the whole chain, so it gives no source that would be told once more.
 impl Error for Cause {}
 
+/// A vendor's response: its head, and its body as it comes.
+#[derive(Debug)]
+pub struct Response {
+    pub head: Head,
+    pub answer: Answer,
+}
+
 /// A vendor's response body. Read to its end it gives its connection back; dropped before, it closes
 /// it (HTTP/1.1) or resets its stream (HTTP/2), which stops the vendor's work.
 #[derive(Debug)]
-pub struct Answer {
-    incoming: Incoming,
-    lease: Option<Lease>,
+pub struct Answer(Option<Flow>);
+
+#[derive(Debug)]
+enum Flow {
+    Http1 {
+        line: Line,
+        pool: Pool,
+    },
+    Http2 {
+        incoming: Incoming,
+        _count: StreamCount,
+    },
 }
 
 impl Answer {
-    pub(crate) fn new(incoming: Incoming, lease: Lease) -> Self {
-        Self {
+    pub(crate) fn http1(line: Line, pool: Pool) -> Self {
+        Self(Some(Flow::Http1 { line, pool }))
+    }
+
+    pub(crate) fn http2(incoming: Incoming, count: StreamCount) -> Self {
+        Self(Some(Flow::Http2 {
             incoming,
-            lease: Some(lease),
-        }
+            _count: count,
+        }))
     }
 
     /// The next piece of data; `None` = the clean end. Trailers are passed over.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cause>>> {
-        loop {
-            let frame = match &mut self.lease {
-                Some(Lease::Http1 { line, .. }) => line.poll_frame(&mut self.incoming, cx),
-                Some(Lease::Http2(_)) | None => Pin::new(&mut self.incoming).poll_frame(cx),
-            };
-            return match frame {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => Poll::Ready(Some(Ok(data))),
-                    Err(_) => continue,
-                },
-                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Cause(error)))),
-                Poll::Ready(None) => {
-                    if let Some(lease) = self.lease.take() {
-                        lease.give_back();
-                    }
-                    Poll::Ready(None)
-                }
-            };
+        let data = match &mut self.0 {
+            None => None,
+            Some(Flow::Http1 { line, .. }) => ready!(line.poll_data(cx)),
+            Some(Flow::Http2 { incoming, .. }) => ready!(poll_incoming(incoming, cx)),
+        };
+        if data.is_none()
+            && let Some(Flow::Http1 { line, pool }) = self.0.take()
+        {
+            pool.keep(line);
         }
+        Poll::Ready(data)
     }
 
     /// Whether the end was reached and the connection given back.
     pub fn is_done(&self) -> bool {
-        self.lease.is_none()
+        self.0.is_none()
+    }
+}
+
+fn poll_incoming(
+    incoming: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, Cause>>> {
+    loop {
+        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        return Poll::Ready(match frame.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(data))) => Some(Ok(data)),
+            Some(Ok(Err(_))) => continue,
+            Some(Err(error)) => Some(Err(Cause(Why::Http2(error)))),
+            None => None,
+        });
     }
 }

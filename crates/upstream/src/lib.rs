@@ -10,9 +10,12 @@
 mod address;
 mod body;
 mod connect;
+mod framing;
+mod head;
 mod line;
 mod pool;
 
-pub use body::{Answer, Cause, Pieces};
+pub use body::{Answer, Cause, Pieces, Response};
 pub use connect::{Endpoint, Http2, SystemRoots, TlsError, tls_config};
+pub use head::Head;
 pub use pool::{Connection, Error, Pool};

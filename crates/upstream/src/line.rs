@@ -1,185 +1,316 @@
-//! One HTTP/1.1 connection, driven by whoever uses it.
-//!
-//! hyper gives a connection in two halves: a sender, and a future that does the reading and writing,
-//! usually a task of its own. Here the call itself drives it: what the socket brings is read where it
-//! is wanted, without a second task that would be woken first and wake the call in turn. An idle
-//! connection is not driven at all: whether the vendor closed it is seen when it is taken again.
+//! One HTTP/1.1 connection, driven by the call that uses it: no task of its own, and no memory but for
+//! what has not come wholly yet. What the socket brings goes through one buffer of the thread.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 
-use http::{Request, Response};
-use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Connection, SendRequest};
-use hyper::rt::{Read, Write};
-use parking_lot::Mutex;
+use bytes::{Buf, Bytes};
+use http::Request;
+use memchr::memmem;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
-use crate::body::Pieces;
+use crate::body::{Cause, Pieces, Why};
+use crate::framing::{Decoder, Framing};
+use crate::head::{self, Head};
 
-/// How often the halves may answer each other in one turn of the task.
-const ROUNDS: usize = 8;
+/// The most that is read at once, in bytes.
+const READ: usize = 64 << 10;
+/// The most pieces that are written at once.
+const PIECES: usize = 8;
 
-type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>>>>;
-
-/// Both halves of a connection.
-pub(crate) struct Line {
-    sender: SendRequest<Pieces>,
-    /// `None` = the connection has ended.
-    driver: Option<Driver>,
-    bell: Arc<Bell>,
-    waker: Waker,
+thread_local! {
+    /// What was just read; taken out of it before the thread does anything else.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
 }
 
-/// Wakes the task that uses the line, except for what the line does to itself while that task has it
-/// in hand: the halves talk to each other, and would have the task polled once more for each word.
-#[derive(Debug, Default)]
-struct Bell {
-    in_hand: AtomicBool,
-    rang: AtomicBool,
-    task: Mutex<Option<Waker>>,
+/// The bytes of a connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    /// Large, and its keys and buffers are elsewhere anyway.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection that carries one call after the other.
+#[derive(Debug)]
+pub(crate) struct Line {
+    stream: Stream,
+    /// What of the request is not written yet.
+    outgoing: Option<Box<Outgoing>>,
+    /// Why the rest of the request can't be written. What the vendor says to that counts first.
+    broken: Option<io::Error>,
+    /// A response head that has not come wholly.
+    partial: Vec<u8>,
+    /// Content that came and was not taken.
+    content: Option<Bytes>,
+    decoder: Decoder,
+    /// Whether the vendor lets another call follow.
+    keep: bool,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    /// The head, then the body.
+    pieces: VecDeque<Bytes>,
+}
+
+/// Why a request got no response head.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// Not a byte was written.
+    Whole(Box<Request<Pieces>>, Cause),
+    /// The vendor may have it.
+    Perhaps(Cause),
 }
 
 // === impl Line ===
 
 impl Line {
-    pub(crate) fn new<T>(sender: SendRequest<Pieces>, connection: Connection<T, Pieces>) -> Self
-    where
-        T: Read + Write + Unpin + 'static,
-    {
-        let bell = Arc::new(Bell::default());
+    pub(crate) fn new(stream: Stream) -> Self {
         Self {
-            sender,
-            driver: Some(Box::pin(connection)),
-            waker: Waker::from(bell.clone()),
-            bell,
+            stream,
+            outgoing: None,
+            broken: None,
+            partial: Vec::new(),
+            content: None,
+            decoder: Decoder::new(Framing::Length(0)),
+            keep: true,
         }
     }
 
-    /// Whether nothing is known that speaks against another call.
+    /// Whether nothing speaks against another call: the last one ended, on both ways.
     pub(crate) fn is_open(&self) -> bool {
-        self.driver.is_some() && !self.sender.is_closed()
+        self.keep
+            && self.decoder.is_done()
+            && self.content.is_none()
+            && self.outgoing.is_none()
+            && self.broken.is_none()
     }
 
-    /// Whether another call can be sent now. Sees what the vendor did since the last one.
+    /// Whether another call can be sent now. Sees what the vendor did since the last one: a close, or
+    /// an answer that nobody asked for.
     pub(crate) fn is_ready(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        let mut was_driven = false;
-        let ready = self.drive(&mut cx, |sender, _| {
-            if std::mem::replace(&mut was_driven, true) && sender.is_ready() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        });
-        ready.is_ready() && self.is_open()
+        self.is_open() && self.with_read(&mut cx, |_, _| ()).is_pending()
     }
 
     /// Sends a request and waits for the head of its response.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Pieces>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Pieces>>> {
-        let mut response = pin!(self.sender.try_send_request(request));
-        std::future::poll_fn(|cx| self.drive(cx, |_, quiet| response.as_mut().poll(quiet))).await
-    }
-
-    /// The next frame of a response that came over this line.
-    pub(crate) fn poll_frame(
-        &mut self,
-        incoming: &mut Incoming,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<bytes::Bytes>, hyper::Error>>> {
-        self.drive(cx, |_, quiet| Pin::new(&mut *incoming).poll_frame(quiet))
-    }
-
-    /// Drives the connection until `ask` has what it wants, or until only the socket can help.
-    ///
-    /// `ask` is given a context that wakes nobody: what it waits for comes from the driver.
-    fn drive<R>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut ask: impl FnMut(&SendRequest<Pieces>, &mut Context<'_>) -> Poll<R>,
-    ) -> Poll<R> {
-        self.bell.take_in_hand(cx);
-        let answer = self.drive_in_hand(&mut ask);
-        if self.bell.put_down() && answer.is_pending() {
-            // It wants to go on, and has had its share of this turn.
-            cx.waker().wake_by_ref();
+    pub(crate) async fn send(&mut self, request: Request<Pieces>) -> Result<Head, Unsent> {
+        if let Err(error) = self.begin(&request).await {
+            return Err(Unsent::Whole(Box::new(request), Cause(Why::Io(error))));
         }
-        answer
+        drop(request);
+        std::future::poll_fn(|cx| self.poll_head(cx))
+            .await
+            .map_err(Unsent::Perhaps)
     }
 
-    fn drive_in_hand<R>(
-        &mut self,
-        ask: &mut impl FnMut(&SendRequest<Pieces>, &mut Context<'_>) -> Poll<R>,
-    ) -> Poll<R> {
-        let mut quiet = Context::from_waker(Waker::noop());
-        let mut cx = Context::from_waker(&self.waker);
-        for _ in 0..ROUNDS {
-            if let Poll::Ready(answer) = ask(&self.sender, &mut quiet) {
-                return Poll::Ready(answer);
+    /// Writes what fits at once. An error means that nothing was written.
+    async fn begin(&mut self, request: &Request<Pieces>) -> io::Result<()> {
+        let body = request.body();
+        let mut head = Vec::with_capacity(1024);
+        head::write(request, body.len(), &mut head);
+        let mut outgoing = Box::new(Outgoing::new(head.into(), body));
+        std::future::poll_fn(|cx| outgoing.poll_write(&mut self.stream, cx)).await?;
+        self.outgoing = Some(outgoing);
+        Ok(())
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Cause>> {
+        loop {
+            self.write_on(cx);
+            let read = ready!(self.with_read(cx, Self::take_head));
+            match read {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(head))) => return Poll::Ready(Ok(head)),
+                Ok(Err(flaw)) => return Poll::Ready(Err(flaw)),
+                Err(error) => {
+                    let error = self.broken.take().unwrap_or(error);
+                    return Poll::Ready(Err(Cause(Why::Io(error))));
+                }
             }
-            let Some(driver) = &mut self.driver else {
-                return Poll::Pending;
+        }
+    }
+
+    /// The response head, when its last byte has come. Interim ones are passed over.
+    fn take_head(&mut self, input: &mut [u8]) -> Result<Option<Head>, Cause> {
+        if input.is_empty() {
+            return Err(Cause(self.broken.take().map_or(Why::Closed, Why::Io)));
+        }
+        if self.partial.is_empty() {
+            return self.read_head(input);
+        }
+        // What may be the last bytes of it, looked at once: a head may come byte by byte.
+        let from = self.partial.len().saturating_sub(3);
+        self.partial.extend_from_slice(input);
+        let is_whole = memmem::find(&self.partial[from..], b"\n\r\n").is_some()
+            || memmem::find(&self.partial[from..], b"\n\n").is_some();
+        if !is_whole && self.partial.len() <= head::MAX_HEAD {
+            return Ok(None);
+        }
+        let mut partial = std::mem::take(&mut self.partial);
+        self.read_head(&mut partial)
+    }
+
+    fn read_head(&mut self, mut input: &mut [u8]) -> Result<Option<Head>, Cause> {
+        loop {
+            let Some(read) = head::read(input).map_err(|flaw| Cause(Why::Head(flaw)))? else {
+                self.partial.extend_from_slice(input);
+                return Ok(None);
             };
-            self.bell.rang.store(false, Ordering::Relaxed);
-            if driver.as_mut().poll(&mut cx).is_ready() {
-                // Its drop tells the other half, and gives back what was not sent.
-                self.driver = None;
-                self.bell.rang.store(true, Ordering::Relaxed);
+            input = &mut input[read.length..];
+            if read.head.status.is_informational() {
+                continue;
             }
-            let answer = ask(&self.sender, &mut quiet);
-            if answer.is_ready() || !self.bell.rang.load(Ordering::Relaxed) {
-                return answer;
+            self.decoder = Decoder::new(read.framing);
+            self.keep = read.keep;
+            self.content = self.take_content(input);
+            return Ok(Some(read.head));
+        }
+    }
+
+    /// The next piece of the response's body; `None` = its end.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cause>>> {
+        loop {
+            if let Some(content) = self.content.take() {
+                return Poll::Ready(Some(Ok(content)));
+            }
+            if let Some(flaw) = self.decoder.flaw() {
+                return Poll::Ready(Some(Err(Cause(Why::Body(flaw)))));
+            }
+            self.write_on(cx);
+            if self.decoder.is_done() {
+                return Poll::Ready(None);
+            }
+            let read = ready!(self.with_read(cx, |line, input| {
+                if input.is_empty() {
+                    line.decoder.close();
+                }
+                line.content = line.take_content(input);
+            }));
+            if let Err(error) = read {
+                return Poll::Ready(Some(Err(Cause(Why::Io(error)))));
             }
         }
-        Poll::Pending
-    }
-}
-
-impl std::fmt::Debug for Line {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line")
-            .field("open", &self.is_open())
-            .finish_non_exhaustive()
-    }
-}
-
-// === impl Bell ===
-
-impl Bell {
-    fn take_in_hand(&self, cx: &Context<'_>) {
-        let mut task = self.task.lock();
-        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            *task = Some(cx.waker().clone());
-        }
-        self.in_hand.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it rang and was not listened to.
-    fn put_down(&self) -> bool {
-        self.in_hand.store(false, Ordering::Relaxed);
-        self.rang.load(Ordering::Relaxed)
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+    /// The content of what was read. Bytes behind the end are nobody's: the connection is done with.
+    fn take_content(&mut self, input: &mut [u8]) -> Option<Bytes> {
+        let (kept, own) = self.decoder.decode(input);
+        self.keep &= own == input.len();
+        (kept > 0).then(|| Bytes::copy_from_slice(&input[..kept]))
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.in_hand.load(Ordering::Relaxed) {
-            self.rang.store(true, Ordering::Relaxed);
+    /// Goes on writing the request. An error shows when the vendor has nothing to say either.
+    fn write_on(&mut self, cx: &mut Context<'_>) {
+        let Some(outgoing) = &mut self.outgoing else {
             return;
+        };
+        match outgoing.poll_finish(&mut self.stream, cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.outgoing = None,
+            Poll::Ready(Err(error)) => {
+                self.outgoing = None;
+                self.broken = Some(error);
+            }
         }
-        if let Some(task) = &*self.task.lock() {
-            task.wake_by_ref();
+    }
+
+    /// Hands what the socket brings to `take`; nothing = the peer has closed.
+    fn with_read<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut Self, &mut [u8]) -> R,
+    ) -> Poll<io::Result<R>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(self.stream.poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(take(self, buffer.filled_mut())))
+        })
+    }
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    fn new(head: Bytes, body: &Pieces) -> Self {
+        let mut pieces = VecDeque::with_capacity(1 + body.count());
+        pieces.push_back(head);
+        pieces.extend(body.iter().cloned());
+        Self { pieces }
+    }
+
+    /// Writes everything, down to the network.
+    fn poll_finish(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pieces.is_empty() {
+            ready!(self.poll_write(stream, cx))?;
+        }
+        stream.poll_flush(cx)
+    }
+
+    /// Writes what fits at once.
+    fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        let written = ready!(stream.poll_write_vectored(cx, &slices[..count]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.advance(written);
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(piece) = self.pieces.front_mut() {
+            if written < piece.len() {
+                piece.advance(written);
+                return;
+            }
+            written -= piece.len();
+            self.pieces.pop_front();
+        }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+        }
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Writes on what encryption holds back.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::client::conn::{http1, http2};
+use http::Request;
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,9 +17,10 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::address;
-use crate::body::{Answer, Cause, Pieces};
+use crate::body::{Answer, Cause, Pieces, Response, Why};
 use crate::connect::{Endpoint, Http2};
-use crate::line::Line;
+use crate::head::Head;
+use crate::line::{Line, Stream, Unsent};
 
 /// Why a call did not get a response head.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +39,6 @@ pub enum Error {
     Broken(Cause),
 }
 
-/// The largest response head that is read, in bytes.
-const MAX_HEAD: usize = 256 << 10;
 /// A connection that was idle for longer is not used again: vendors close theirs after a minute or
 /// more, and one whose way was lost meanwhile would take a call with it.
 const LONGEST_IDLE: Duration = Duration::from_mins(1);
@@ -122,13 +121,6 @@ enum Kind {
         count: StreamCount,
         reused: bool,
     },
-}
-
-/// What an answer holds of its connection until it was read to its end.
-#[derive(Debug)]
-pub(crate) enum Lease {
-    Http1 { pool: Pool, line: Line },
-    Http2(#[expect(dead_code, reason = "held for its drop")] StreamCount),
 }
 
 /// One open stream of an HTTP/2 connection.
@@ -223,7 +215,8 @@ impl Pool {
         Some(idle.pop()?.line)
     }
 
-    fn keep(&self, line: Line) {
+    /// A connection whose call has ended.
+    pub(crate) fn keep(&self, line: Line) {
         let mut idle = self.shared.idle.borrow_mut();
         drop_stale(&mut idle);
         if line.is_open() && idle.len() < self.shared.endpoint.max_idle {
@@ -264,9 +257,10 @@ impl Pool {
         // Small writes must not wait for each other; a socket that can't be told still works.
         let _ = tcp.set_nodelay(true);
         let Some(config) = &endpoint.tls else {
-            return self
-                .handshake(tcp, endpoint.http2 == Http2::PriorKnowledge)
-                .await;
+            if endpoint.http2 == Http2::PriorKnowledge {
+                return self.multiplex(tcp).await;
+            }
+            return Ok(self.first_call(Stream::Plain(tcp)));
         };
         let tls_error = |source| Error::Tls {
             host: endpoint.host.clone(),
@@ -278,46 +272,42 @@ impl Pool {
             .await
             .map_err(tls_error)?;
         let chose_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-        self.handshake(tls, chose_http2 || endpoint.http2 == Http2::PriorKnowledge)
-            .await
+        if chose_http2 || endpoint.http2 == Http2::PriorKnowledge {
+            return self.multiplex(tls).await;
+        }
+        Ok(self.first_call(Stream::Tls(Box::new(tls))))
     }
 
-    async fn handshake<S>(&self, stream: S, http2: bool) -> Result<Connection, Error>
+    fn first_call(&self, stream: Stream) -> Connection {
+        self.shared.protocol.set(Protocol::Http1);
+        let line = Line::new(stream);
+        let reused = false;
+        self.connection(Kind::Http1 { line, reused })
+    }
+
+    async fn multiplex<S>(&self, stream: S) -> Result<Connection, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let io = TokioIo::new(stream);
-        if http2 {
-            let streams = self.shared.endpoint.streams_per_connection;
-            let (sender, driver) = http2::Builder::new(Local)
-                // Until the server has told its own limit; more would be refused by many.
-                .initial_max_send_streams(streams.max(1))
-                .timer(TokioTimer::new())
-                .keep_alive_interval(PING_AFTER)
-                .keep_alive_timeout(PING_WAIT)
-                .handshake(io)
-                .await
-                .map_err(|error| Error::Handshake(Cause(error)))?;
-            tokio::task::spawn_local(driver);
-            let connection = Multiplexed {
-                sender,
-                streams: Rc::default(),
-            };
-            let first = connection.stream(false);
-            self.shared.protocol.set(Protocol::Http2);
-            self.shared.multiplexed.borrow_mut().push(connection);
-            return Ok(self.connection(first));
-        }
-        self.shared.protocol.set(Protocol::Http1);
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .handshake(io)
+        let streams = self.shared.endpoint.streams_per_connection;
+        let (sender, driver) = http2::Builder::new(Local)
+            // Until the server has told its own limit; more would be refused by many.
+            .initial_max_send_streams(streams.max(1))
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PING_WAIT)
+            .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| Error::Handshake(Cause(error)))?;
-        Ok(self.connection(Kind::Http1 {
-            line: Line::new(sender, driver),
-            reused: false,
-        }))
+            .map_err(|error| Error::Handshake(Cause(Why::Http2(error))))?;
+        tokio::task::spawn_local(driver);
+        let connection = Multiplexed {
+            sender,
+            streams: Rc::default(),
+        };
+        let first = connection.stream(false);
+        self.shared.protocol.set(Protocol::Http2);
+        self.shared.multiplexed.borrow_mut().push(connection);
+        Ok(self.connection(first))
     }
 }
 
@@ -327,47 +317,47 @@ impl Connection {
     /// A kept connection that turns out to be closed before a byte of the request was written is
     /// replaced by a new one: that is no second attempt, since nothing was sent. Once a byte was
     /// written the vendor may have done the work: [`Error::Broken`], and the exchange decides.
-    pub async fn send(self, mut request: Request<Pieces>) -> Result<Response<Answer>, Error> {
-        match &self.kind {
-            Kind::Http1 { .. } => address::for_http1(&mut request),
-            Kind::Http2 { .. } => {
-                address::for_http2(&mut request, self.pool.shared.endpoint.tls.is_some());
-            }
-        }
-        match self.kind {
-            Kind::Http1 { mut line, reused } => match line.send(request).await {
-                Ok(response) => {
-                    let pool = self.pool;
-                    let lease = Lease::Http1 { pool, line };
-                    Ok(response.map(|incoming| Answer::new(incoming, lease)))
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(request) if reused => {
-                        let pool = self.pool;
-                        // Boxed from its first byte: opening takes a large future.
-                        Box::pin(async move { pool.open().await?.send(request).await }).await
+    pub async fn send(self, mut request: Request<Pieces>) -> Result<Response, Error> {
+        let Self { pool, kind } = self;
+        match kind {
+            Kind::Http1 { mut line, reused } => {
+                address::for_http1(&mut request);
+                match line.send(request).await {
+                    Ok(head) => {
+                        let answer = Answer::http1(line, pool);
+                        Ok(Response { head, answer })
                     }
-                    _ => Err(Error::Broken(Cause(error.into_error()))),
-                },
-            },
+                    Err(Unsent::Whole(request, _)) if reused => {
+                        // Boxed from its first byte: opening takes a large future.
+                        Box::pin(async move { pool.open().await?.send(*request).await }).await
+                    }
+                    Err(Unsent::Whole(_, cause) | Unsent::Perhaps(cause)) => {
+                        Err(Error::Broken(cause))
+                    }
+                }
+            }
             Kind::Http2 {
                 mut sender,
                 count,
                 reused,
-            } => match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let lease = Lease::Http2(count);
-                    Ok(response.map(|incoming| Answer::new(incoming, lease)))
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(request) if reused => {
-                        drop(count);
-                        let pool = self.pool;
-                        Box::pin(async move { pool.connect().await?.send(request).await }).await
+            } => {
+                address::for_http2(&mut request, pool.shared.endpoint.tls.is_some());
+                match sender.try_send_request(request).await {
+                    Ok(response) => {
+                        let (parts, incoming) = response.into_parts();
+                        let head = Head::of(parts.status, parts.headers);
+                        let answer = Answer::http2(incoming, count);
+                        Ok(Response { head, answer })
                     }
-                    _ => Err(Error::Broken(Cause(error.into_error()))),
-                },
-            },
+                    Err(mut error) => match error.take_message() {
+                        Some(request) if reused => {
+                            drop(count);
+                            Box::pin(async move { pool.connect().await?.send(request).await }).await
+                        }
+                        _ => Err(Error::Broken(Cause(Why::Http2(error.into_error())))),
+                    },
+                }
+            }
         }
     }
 }
@@ -423,16 +413,6 @@ impl Drop for Opening<'_> {
             shared.failures.set(shared.failures.get().wrapping_add(1));
         }
         shared.opened.notify_waiters();
-    }
-}
-
-impl Lease {
-    /// The answer was read to its end: the connection may serve another call.
-    pub(crate) fn give_back(self) {
-        match self {
-            Self::Http1 { pool, line } => pool.keep(line),
-            Self::Http2(_) => {}
-        }
     }
 }
 

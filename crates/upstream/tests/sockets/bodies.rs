@@ -45,7 +45,7 @@ fn a_large_body_has_its_length_and_every_byte() {
         let (request, all) = large();
         let connection = Pool::new(endpoint(address)).connect().await.unwrap();
         let response = connection.send(request).await.unwrap();
-        assert_eq!(read(response.into_body()).await.unwrap(), "ok");
+        assert_eq!(read(response.answer).await.unwrap(), "ok");
         let seen = server.await.unwrap();
         let head = seen.head.to_ascii_lowercase();
         assert_eq!(
@@ -69,7 +69,7 @@ fn a_large_body_goes_through_http2_windows() {
         let pool = Pool::new(endpoint);
         let calling = spawn_local(async move {
             let response = pool.connect().await.unwrap().send(request).await.unwrap();
-            read(response.into_body()).await.unwrap()
+            read(response.answer).await.unwrap()
         });
         let mut call = server.next().await;
         assert_eq!(call.request.headers()["content-length"], "8388608");

@@ -115,7 +115,7 @@ async fn cut(head: &'static [u8], reset: bool) -> Result<String, Cause> {
         }
     });
     let response = call(&Pool::new(endpoint(address)), "x").await.unwrap();
-    let end = read(response.into_body()).await;
+    let end = read(response.answer).await;
     server.await.unwrap();
     end
 }
@@ -153,7 +153,7 @@ fn a_reset_body_is_an_error_even_without_a_length() {
         let mut answer = call(&Pool::new(endpoint(address)), "x")
             .await
             .unwrap()
-            .into_body();
+            .answer;
         assert_eq!(
             crate::rig::piece(&mut answer).await.unwrap().unwrap(),
             "hello"

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use holdfast_upstream::{Error, Pool};
-use tokio::io::AsyncWriteExt;
+use bytes::Bytes;
+use holdfast_upstream::{Error, Pieces, Pool};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{JoinSet, spawn_local};
 
 use crate::rig::{
@@ -38,9 +39,7 @@ fn a_whole_address_becomes_a_path_and_a_host() {
             seen
         });
         let whole = http::Request::post("https://vendor.test/v1/messages?beta=true")
-            .body(holdfast_upstream::Pieces::new([bytes::Bytes::from_static(
-                b"x",
-            )]))
+            .body(Pieces::new([Bytes::from_static(b"x")]))
             .unwrap();
         let connection = Pool::new(endpoint(address)).connect().await.unwrap();
         connection.send(whole).await.unwrap();
@@ -79,7 +78,7 @@ fn no_more_than_max_idle_connections_are_kept() {
         let pool = Pool::new(endpoint);
         let mut answers = Vec::new();
         for text in ["a", "b", "c", "d", "e"] {
-            answers.push(call(&pool, text).await.unwrap().into_body());
+            answers.push(call(&pool, text).await.unwrap().answer);
         }
         assert_eq!(open.get(), 5, "answers that are not read hold theirs");
         for answer in answers {
@@ -233,7 +232,7 @@ fn an_answer_dropped_in_the_middle_closes_its_connection() {
             closed(&mut stream).await
         });
         let pool = Pool::new(endpoint(address));
-        let mut answer = call(&pool, "x").await.unwrap().into_body();
+        let mut answer = call(&pool, "x").await.unwrap().answer;
         assert_eq!(piece(&mut answer).await.unwrap().unwrap(), "hello");
         assert!(!answer.is_done());
         drop(answer);
@@ -258,5 +257,137 @@ fn a_call_dropped_before_its_head_closes_its_connection() {
         calling.abort();
         assert!(calling.await.unwrap_err().is_cancelled());
         assert_eq!(server.await.unwrap(), b"");
+    });
+}
+
+/// A server that takes one request and says this, then waits for the client's close.
+async fn say(words: &'static [&'static [u8]]) -> (Pool, tokio::task::JoinHandle<usize>) {
+    let (listener, address) = listen().await;
+    let server = spawn_local(async move {
+        let mut calls = 0;
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while request(&mut stream).await.is_some() {
+                calls += 1;
+                for word in words {
+                    stream.write_all(word).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                if calls == 2 {
+                    return calls;
+                }
+            }
+        }
+    });
+    (Pool::new(endpoint(address)), server)
+}
+
+#[test]
+fn interim_heads_are_passed_over() {
+    run(async {
+        let (pool, server) = say(&[
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTT",
+            b"P/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ])
+        .await;
+        assert_eq!(ask(&pool, "x").await, "ok");
+        assert_eq!(ask(&pool, "x").await, "ok");
+        assert_eq!(server.await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_is_read() {
+    run(async {
+        let (pool, _server) = say(&[
+            b"H",
+            b"TTP/1.1 200 OK",
+            b"\r",
+            b"\n",
+            b"Content-Type: a/b\r\n",
+            b"Transfer-Encoding: ",
+            b"chunked\r\n\r",
+            b"\n",
+            b"2",
+            b"\r\nok\r\n0\r\n",
+            b"\r\n",
+        ])
+        .await;
+        let response = call(&pool, "x").await.unwrap();
+        assert_eq!(response.head.get("content-type"), Some("a/b"));
+        assert_eq!(read(response.answer).await.unwrap(), "ok");
+        assert_eq!(ask(&pool, "x").await, "ok");
+    });
+}
+
+#[test]
+fn a_connection_with_bytes_that_nobody_asked_for_is_not_used_again() {
+    run(async {
+        // The second answer must never be taken for that to the next call.
+        let (pool, server) = say(&[
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
+        ])
+        .await;
+        assert_eq!(ask(&pool, "x").await, "ok");
+        assert_eq!(ask(&pool, "x").await, "ok");
+        assert_eq!(server.await.unwrap(), 2);
+    });
+}
+
+fn large(bytes: usize) -> http::Request<Pieces> {
+    http::Request::post("/v1/messages")
+        .header("host", "vendor.test")
+        .body(Pieces::new([Bytes::from(vec![b'a'; bytes])]))
+        .unwrap()
+}
+
+#[test]
+fn an_answer_before_the_whole_request_was_read_is_given() {
+    run(async {
+        let (listener, address) = listen().await;
+        let pool = Pool::new(endpoint(address));
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let server = spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut some = [0; 1024];
+            stream.read_exact(&mut some).await.unwrap();
+            let told = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig";
+            stream.write_all(told).await.unwrap();
+            // The rest of the request is not read until the client is done with it.
+            gone.await.unwrap();
+            closed(&mut stream).await.len()
+        });
+        let sent = pool.connect().await.unwrap().send(large(64 << 20)).await;
+        let response = sent.unwrap();
+        assert_eq!(response.head.status, 413);
+        assert_eq!(read(response.answer).await.unwrap(), "big");
+        go.send(()).unwrap();
+        assert!(server.await.unwrap() < 64 << 20, "it is not sent any more");
+    });
+}
+
+#[test]
+fn a_request_is_written_on_while_its_answer_is_read() {
+    run(async {
+        let (listener, address) = listen().await;
+        let server = spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no";
+            stream.write_all(head).await.unwrap();
+            let seen = request(&mut stream).await.unwrap();
+            stream.write_all(b"k").await.unwrap();
+            (seen.body.len(), request(&mut stream).await.is_some())
+        });
+        let pool = Pool::new(endpoint(address));
+        let response = pool
+            .connect()
+            .await
+            .unwrap()
+            .send(large(16 << 20))
+            .await
+            .unwrap();
+        assert_eq!(read(response.answer).await.unwrap(), "ok");
+        drop(pool);
+        assert_eq!(server.await.unwrap(), (16 << 20, false));
     });
 }

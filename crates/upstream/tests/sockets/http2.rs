@@ -7,8 +7,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use holdfast_upstream::{Answer, Endpoint, Error, Http2, Pool};
-use http::{Request, Response};
+use holdfast_upstream::{Endpoint, Error, Http2, Pool, Response};
+use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ impl Call {
     pub(crate) fn answer(mut self, text: &'static str) {
         let mut body = self
             .respond
-            .send_response(Response::new(()), false)
+            .send_response(http::Response::new(()), false)
             .unwrap();
         body.send_data(Bytes::from_static(text.as_bytes()), true)
             .unwrap();
@@ -38,7 +38,7 @@ impl Call {
     fn begin(&mut self, text: &'static str) -> h2::SendStream<Bytes> {
         let mut body = self
             .respond
-            .send_response(Response::new(()), false)
+            .send_response(http::Response::new(()), false)
             .unwrap();
         body.send_data(Bytes::from_static(text.as_bytes()), false)
             .unwrap();
@@ -143,7 +143,7 @@ fn h2c(address: std::net::SocketAddr, streams: usize, connections: usize) -> End
     }
 }
 
-async fn call(pool: &Pool) -> Result<Response<Answer>, Error> {
+async fn call(pool: &Pool) -> Result<Response, Error> {
     let request = Request::post("http://vendor.test/v1/messages")
         .body(holdfast_upstream::Pieces::new([Bytes::from_static(b"{}")]))
         .unwrap();
@@ -151,7 +151,7 @@ async fn call(pool: &Pool) -> Result<Response<Answer>, Error> {
 }
 
 async fn ask(pool: Pool) -> String {
-    read(call(&pool).await.unwrap().into_body()).await.unwrap()
+    read(call(&pool).await.unwrap().answer).await.unwrap()
 }
 
 fn ask_many(pool: &Pool, count: usize) -> JoinSet<String> {
@@ -293,7 +293,7 @@ fn the_caps_room_is_given_back_by_every_end() {
         asking.await.unwrap();
         // Dropped in the middle of the body.
         let caller = pool.clone();
-        let calling = spawn_local(async move { call(&caller).await.unwrap().into_body() });
+        let calling = spawn_local(async move { call(&caller).await.unwrap().answer });
         let mut taken = server.next().await;
         let _body = taken.begin("hel");
         drop(calling.await.unwrap());
@@ -325,12 +325,12 @@ fn a_dropped_answer_resets_its_own_stream_only() {
         let mut server = Server::new(listener);
         let pool = Pool::new(h2c(address, 10, 1));
         let caller = pool.clone();
-        let calling = spawn_local(async move { call(&caller).await.unwrap().into_body() });
+        let calling = spawn_local(async move { call(&caller).await.unwrap().answer });
         let mut dropped = server.next().await;
         let mut body = dropped.begin("dropped");
         let mut answer = calling.await.unwrap();
         let caller = pool.clone();
-        let calling = spawn_local(async move { call(&caller).await.unwrap().into_body() });
+        let calling = spawn_local(async move { call(&caller).await.unwrap().answer });
         let mut kept = server.next().await;
         let mut kept_body = kept.begin("kept ");
         let kept_answer = calling.await.unwrap();
@@ -355,7 +355,7 @@ fn a_connection_that_went_away_is_replaced_and_its_streams_end_whole() {
         let mut server = Server::new(listener);
         let pool = Pool::new(h2c(address, 10, 1));
         let caller = pool.clone();
-        let calling = spawn_local(async move { call(&caller).await.unwrap().into_body() });
+        let calling = spawn_local(async move { call(&caller).await.unwrap().answer });
         let mut running = server.next().await;
         let mut body = running.begin("run");
         let answer = calling.await.unwrap();
@@ -385,7 +385,7 @@ fn a_connection_that_broke_is_replaced() {
         let mut server = Server::new(listener);
         let pool = Pool::new(h2c(address, 10, 1));
         let caller = pool.clone();
-        let calling = spawn_local(async move { call(&caller).await.unwrap().into_body() });
+        let calling = spawn_local(async move { call(&caller).await.unwrap().answer });
         let mut running = server.next().await;
         let _body = running.begin("half");
         let mut answer = calling.await.unwrap();
@@ -414,7 +414,7 @@ fn a_connection_that_fell_silent_is_given_up() {
             let (_, mut respond) = served.accept().await.unwrap().unwrap();
             let body = Bytes::from_static(b"ok");
             respond
-                .send_response(Response::new(()), false)
+                .send_response(http::Response::new(()), false)
                 .unwrap()
                 .send_data(body, true)
                 .unwrap();
@@ -455,7 +455,7 @@ fn a_stream_that_the_server_resets_is_an_error() {
             Reason::REFUSED_STREAM,
         ] {
             let caller = pool.clone();
-            let calling = spawn_local(async move { call(&caller).await.unwrap().into_body() });
+            let calling = spawn_local(async move { call(&caller).await.unwrap().answer });
             let mut taken = server.next().await;
             let mut body = taken.begin("half");
             let mut answer = calling.await.unwrap();

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_upstream::{Answer, Cause, Endpoint, Error, Http2, Pieces, Pool};
-use http::{Request, Response};
+use holdfast_upstream::{Answer, Cause, Endpoint, Error, Http2, Pieces, Pool, Response};
+use http::Request;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
@@ -70,14 +70,14 @@ pub(crate) fn post(body: &'static str) -> Request<Pieces> {
 }
 
 /// One call up to its head.
-pub(crate) async fn call(pool: &Pool, body: &'static str) -> Result<Response<Answer>, Error> {
+pub(crate) async fn call(pool: &Pool, body: &'static str) -> Result<Response, Error> {
     pool.connect().await?.send(post(body)).await
 }
 
 /// One call to the end of its answer.
 pub(crate) async fn ask(pool: &Pool, body: &'static str) -> String {
     let response = call(pool, body).await.unwrap();
-    read(response.into_body()).await.unwrap()
+    read(response.answer).await.unwrap()
 }
 
 pub(crate) async fn piece(answer: &mut Answer) -> Option<Result<Bytes, Cause>> {

@@ -1,0 +1,380 @@
+//! The heads of HTTP/1.1 (RFC 9112): a request's as it is written, a response's as it is read.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+
+use crate::framing::Framing;
+
+/// The largest response head that is read, in bytes.
+pub(crate) const MAX_HEAD: usize = 256 << 10;
+/// The most header lines of a response.
+const MAX_FIELDS: usize = 128;
+
+/// A response's status and headers.
+#[derive(Debug)]
+pub struct Head {
+    pub status: StatusCode,
+    fields: Fields,
+}
+
+/// Headers as they came: few of a vendor's are ever looked at.
+#[derive(Debug)]
+enum Fields {
+    /// The head's own lines.
+    Lines(Bytes),
+    Map(HeaderMap),
+}
+
+/// What is wrong with a response head.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Flaw {
+    #[error("invalid HTTP version parsed")]
+    Version,
+    #[error("invalid response head: {0}")]
+    Syntax(httparse::Error),
+    #[error("message head is too large")]
+    TooLarge,
+    #[error("invalid content-length parsed")]
+    Length,
+    #[error("unsupported transfer-encoding")]
+    Encoding,
+    #[error("switched to a protocol that was not asked for")]
+    Switched,
+}
+
+/// A response head that was read, and what it says of its body and its connection.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) head: Head,
+    pub(crate) framing: Framing,
+    /// Whether another request may follow on the connection.
+    pub(crate) keep: bool,
+    /// Bytes of the head.
+    pub(crate) length: usize,
+}
+
+/// Writes a request's head, with the length of its body.
+pub(crate) fn write<B>(request: &Request<B>, length: u64, out: &mut Vec<u8>) {
+    let path = request.uri().path_and_query();
+    out.extend_from_slice(request.method().as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(path.map_or("/", |path| path.as_str()).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in request.headers() {
+        // The body's length is known here alone, and it is never chunked.
+        if *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING {
+            continue;
+        }
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if length > 0 || *request.method() == Method::POST {
+        out.extend_from_slice(b"content-length: ");
+        push_decimal(length, out);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_decimal(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Reads the head at the front of `input`; `None` = there is more to come.
+pub(crate) fn read(input: &[u8]) -> Result<Option<Read>, Flaw> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        input,
+        &mut fields,
+    );
+    let length = match parsed {
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+        Ok(httparse::Status::Partial) if input.len() <= MAX_HEAD => return Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Flaw::TooLarge),
+        Err(httparse::Error::Version) => return Err(Flaw::Version),
+        Err(error) => return Err(Flaw::Syntax(error)),
+    };
+    let is_newest = response.version == Some(1);
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(Flaw::Syntax(httparse::Error::Status))?;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Flaw::Switched);
+    }
+    let says = Says::read(response.headers, is_newest)?;
+    Ok(Some(Read {
+        head: Head {
+            status,
+            fields: Fields::Lines(Bytes::copy_from_slice(&input[..length])),
+        },
+        framing: says.framing(status),
+        keep: says.keep(is_newest),
+        length,
+    }))
+}
+
+/// What a head says of its body and its connection.
+#[derive(Default)]
+struct Says {
+    length: Option<u64>,
+    encoded: bool,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+// === impl Says ===
+
+impl Says {
+    fn read(fields: &[httparse::Header<'_>], is_newest: bool) -> Result<Self, Flaw> {
+        let mut says = Self::default();
+        for field in fields {
+            // Told apart by their length first: most are none of these.
+            match field.name.len() {
+                14 if field.name.eq_ignore_ascii_case("content-length") => {
+                    // One who joins equal lines to a list says nothing new.
+                    for text in field.value.split(|byte| *byte == b',') {
+                        let length = decimal(text.trim_ascii())?;
+                        if says
+                            .length
+                            .replace(length)
+                            .is_some_and(|other| other != length)
+                        {
+                            return Err(Flaw::Length);
+                        }
+                    }
+                }
+                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    // Only chunked can be undone here, and only if it is the only one.
+                    if says.encoded || !field.value.eq_ignore_ascii_case(b"chunked") || !is_newest {
+                        return Err(Flaw::Encoding);
+                    }
+                    (says.encoded, says.chunked) = (true, true);
+                }
+                10 if field.name.eq_ignore_ascii_case("connection") => {
+                    for word in field.value.split(|byte| *byte == b',') {
+                        let word = word.trim_ascii();
+                        says.close |= word.eq_ignore_ascii_case(b"close");
+                        says.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(says)
+    }
+
+    fn framing(&self, status: StatusCode) -> Framing {
+        let is_bodiless = status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
+        match self.length {
+            _ if is_bodiless => Framing::Length(0),
+            _ if self.chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::Close,
+        }
+    }
+
+    /// A length beside chunks may be somebody's trick: such a connection is not used again (RFC 9112,
+    /// 6.3).
+    fn keep(&self, is_newest: bool) -> bool {
+        let agrees = !(self.chunked && self.length.is_some());
+        !self.close && (is_newest || self.keep_alive) && agrees
+    }
+}
+
+fn decimal(text: &[u8]) -> Result<u64, Flaw> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return Err(Flaw::Length);
+    }
+    text.iter().try_fold(0_u64, |number, digit| {
+        number
+            .checked_mul(10)
+            .and_then(|number| number.checked_add(u64::from(digit - b'0')))
+            .ok_or(Flaw::Length)
+    })
+}
+
+// === impl Head ===
+
+impl Head {
+    pub(crate) fn of(status: StatusCode, headers: HeaderMap) -> Self {
+        Self {
+            status,
+            fields: Fields::Map(headers),
+        }
+    }
+
+    /// The first header of this name (in small letters) that is a text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        match &self.fields {
+            Fields::Map(headers) => headers.get(name)?.to_str().ok(),
+            Fields::Lines(lines) => lines.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
+                let value = line
+                    .get(..name.len())
+                    .filter(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+                    .and_then(|_| line[name.len()..].strip_prefix(b":"))?;
+                std::str::from_utf8(value.trim_ascii()).ok()
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framing(lines: &str) -> Result<(Framing, bool), Flaw> {
+        let read = read(format!("{lines}\r\n\r\n").as_bytes())?.expect("it is whole");
+        Ok((read.framing, read.keep))
+    }
+
+    #[test]
+    fn a_request_is_written_with_its_length() {
+        let request = Request::post("/v1/messages?beta=true")
+            .header("host", "vendor.test")
+            .header("content-length", "7")
+            .header("x-a", "b")
+            .body(())
+            .expect("a request");
+        let mut out = Vec::new();
+        write(&request, 1_048_576, &mut out);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "POST /v1/messages?beta=true HTTP/1.1\r\nhost: vendor.test\r\nx-a: b\r\n\
+             content-length: 1048576\r\n\r\n"
+        );
+        out.clear();
+        write(
+            &Request::get("http://vendor.test")
+                .body(())
+                .expect("a request"),
+            0,
+            &mut out,
+        );
+        assert_eq!(out, b"GET / HTTP/1.1\r\n\r\n");
+        out.clear();
+        push_decimal(u64::MAX, &mut out);
+        assert_eq!(out, u64::MAX.to_string().as_bytes());
+    }
+
+    #[test]
+    fn headers_are_found_by_name() {
+        let text = "HTTP/1.1 200 OK\r\nContent-Type:  text/event-stream \r\nX-Content-Type: no\r\n\
+                    retry-after:1\r\nRetry-After: 2\r\nbad: \u{e9}\r\n\r\nhello";
+        let read = read(text.as_bytes()).expect("valid").expect("whole");
+        assert_eq!(read.head.status, 200);
+        assert_eq!(&text[read.length..], "hello");
+        assert_eq!(read.head.get("content-type"), Some("text/event-stream"));
+        assert_eq!(read.head.get("retry-after"), Some("1"));
+        assert_eq!(read.head.get("retry"), None);
+        assert_eq!(read.head.get("content-encoding"), None);
+    }
+
+    #[test]
+    fn framing_follows_the_specification() {
+        use Framing::{Chunked, Close, Length};
+        for (lines, expected) in [
+            ("HTTP/1.1 200 OK", (Close, true)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5", (Length(5), true)),
+            (
+                "HTTP/1.1 200\r\ncontent-length: 5\r\ncontent-length: 5, 5",
+                (Length(5), true),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked",
+                (Chunked, true),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 5",
+                (Length(5), false),
+            ),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 5", (Length(5), false)),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: Keep-Alive",
+                (Length(5), true),
+            ),
+            ("HTTP/1.1 204 No\r\nContent-Length: 5", (Length(0), true)),
+            (
+                "HTTP/1.1 304 No\r\nTransfer-Encoding: chunked",
+                (Length(0), true),
+            ),
+            ("HTTP/1.1 100 Continue", (Length(0), true)),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+                (Chunked, false),
+            ),
+        ] {
+            assert_eq!(framing(lines), Ok(expected), "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        for (lines, flaw) in [
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
+                Flaw::Length,
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: +5", Flaw::Length),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6", Flaw::Length),
+            ("HTTP/1.1 200 OK\r\nContent-Length:", Flaw::Length),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999",
+                Flaw::Length,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
+                Flaw::Encoding,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+                Flaw::Encoding,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
+                Flaw::Encoding,
+            ),
+            ("HTTP/1.1 101 Switching\r\nUpgrade: x", Flaw::Switched),
+            ("HTTP/2 200 OK", Flaw::Version),
+            ("SSH-2.0-OpenSSH_9.6", Flaw::Version),
+        ] {
+            assert_eq!(framing(lines), Err(flaw), "{lines}");
+        }
+        for lines in [
+            "HTTP/1.1 200 OK\r\na : b",
+            "HTTP/1.1 200 OK\r\n b: c",
+            "HTTP/1.1 20 OK",
+        ] {
+            assert!(matches!(framing(lines), Err(Flaw::Syntax(_))), "{lines}");
+        }
+        let many = format!("HTTP/1.1 200 OK{}", "\r\na: b".repeat(MAX_FIELDS + 1));
+        assert_eq!(framing(&many), Err(Flaw::TooLarge));
+    }
+
+    #[test]
+    fn a_head_that_has_not_come_wholly_is_waited_for() {
+        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        for end in 0..text.len() {
+            assert!(read(&text[..end]).expect("valid so far").is_none());
+        }
+    }
+}
