@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clock::exchange_id;
 use crate::gates::Gates;
+use crate::names;
 use crate::snapshot::Snapshot;
 use crate::worker::{Held, Permit, Worker};
 
@@ -203,7 +204,7 @@ pub(crate) fn understand(
         model: model.clone().into_owned(),
         include_usage: envelope.include_usage(),
         query,
-        debug: headers.contains_key("holdfast-debug"),
+        debug: headers.contains_key(&names::DEBUG),
         kept_elsewhere: false,
         spans: spans(&body, &envelope),
         headers,
@@ -216,7 +217,7 @@ pub(crate) fn understand(
 
 /// The run and the step that a request names.
 pub(crate) fn run_and_step(headers: &HeaderMap) -> Result<(Option<String>, Option<String>), Fault> {
-    let name = |header: &str, shown: &str| {
+    let name = |header: &HeaderName, shown: &str| {
         let Some(value) = headers.get(header) else {
             return Ok(None);
         };
@@ -227,8 +228,8 @@ pub(crate) fn run_and_step(headers: &HeaderMap) -> Result<(Option<String>, Optio
             .map(Some)
             .map_err(|why| Fault::new(Code::KeyInvalid, why))
     };
-    let run = name("holdfast-run", "Holdfast-Run")?;
-    let step = name("holdfast-step", "Holdfast-Step")?;
+    let run = name(&names::RUN, "Holdfast-Run")?;
+    let step = name(&names::STEP, "Holdfast-Step")?;
     if run.is_none() && step.is_some() {
         return Err(Fault::new(
             Code::KeyInvalid,
@@ -312,9 +313,9 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<(HeaderName, &str)> {
         .map(|(_, token)| (header::AUTHORIZATION, token.trim()));
     let key = || {
         headers
-            .get("x-api-key")
+            .get(&names::X_API_KEY)
             .and_then(|value| value.to_str().ok())
-            .map(|key| (HeaderName::from_static("x-api-key"), key.trim()))
+            .map(|key| (names::X_API_KEY.clone(), key.trim()))
     };
     bearer
         .or_else(key)
@@ -504,7 +505,7 @@ fn too_large(limit: usize) -> Fault {
 }
 
 fn wished_delivery(headers: &HeaderMap) -> Result<Option<Delivery>, Fault> {
-    let Some(value) = headers.get("holdfast-delivery") else {
+    let Some(value) = headers.get(&names::DELIVERY) else {
         return Ok(None);
     };
     value

@@ -84,7 +84,7 @@ impl Drive {
                 .map(|place| route.targets[*place])
                 .collect(),
             wishes: call.wishes,
-            answer_id: format!("{prefix}{}", call.id),
+            answer_id: [prefix, &*call.id].concat(),
             model: call.model.clone(),
             created: unix_seconds(),
             include_usage: call.include_usage,
@@ -112,11 +112,12 @@ impl Drive {
     /// The next thing for the caller. After `Step::Finish` it must not be polled again.
     pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
-            if let Some(step) = self.act() {
+            let now = self.worker.shared.clock.now();
+            if let Some(step) = self.act(now) {
                 return Poll::Ready(step);
             }
             // What has come counts before what is late.
-            if self.poll_upstream(cx).is_ready() {
+            if self.poll_upstream(now, cx).is_ready() {
                 continue;
             }
             ready!(self.poll_timer(cx));
@@ -153,9 +154,8 @@ impl Drive {
     }
 
     /// Performs what the exchange decides, until it waits or has something for the caller.
-    fn act(&mut self) -> Option<Step> {
+    fn act(&mut self, now: Time) -> Option<Step> {
         loop {
-            let now = self.worker.shared.clock.now();
             let action = self
                 .exchange
                 .poll_action(now, &mut self.health, &mut || fastrand::u64(..))?;
@@ -214,8 +214,7 @@ impl Drive {
     }
 
     /// Ready = the exchange was told something.
-    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let now = self.worker.shared.clock.now();
+    fn poll_upstream(&mut self, now: Time, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.upstream {
             Upstream::None => Poll::Pending,
             Upstream::Sending {

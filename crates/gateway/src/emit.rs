@@ -12,11 +12,12 @@ use holdfast_core::fault::Fault;
 use holdfast_wire::error::CallerError;
 use holdfast_wire::turn::Dialect;
 use holdfast_wire::{anthropic, openai};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::drive::{Drive, Step};
 use crate::keyed::Reader;
+use crate::names;
 
 /// The body of every response.
 pub(crate) enum Reply {
@@ -185,15 +186,14 @@ pub(crate) fn mark_all(headers: &mut HeaderMap, drive: &Drive) {
     mark(headers, &drive.call.id, losses.as_deref());
     let (target, attempts) = drive.progress();
     if let Some(target) = target.and_then(|target| HeaderValue::from_str(&target).ok()) {
-        headers.insert("holdfast-target", target);
+        headers.insert(names::TARGET.clone(), target);
     }
-    headers.insert("holdfast-attempts", HeaderValue::from(attempts));
+    headers.insert(names::ATTEMPTS.clone(), HeaderValue::from(attempts));
 }
 
 pub(crate) fn mark(headers: &mut HeaderMap, id: &str, losses: Option<&str>) {
-    let name = HeaderName::from_static("holdfast-exchange");
     headers.insert(
-        name,
+        names::EXCHANGE.clone(),
         HeaderValue::from_str(id).expect("invariant: an id is hexadecimal"),
     );
     let losses = losses.filter(|losses| !losses.is_empty());

@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use crate::admit::Call;
 use crate::drive::Drive;
 use crate::emit::{Reply, respond};
+use crate::names;
 use crate::signs;
 use crate::worker::Worker;
 
@@ -110,7 +111,7 @@ fn in_use(why: &str) -> Fault {
 /// The key that a call was sent with, or that follows from its run and step.
 fn key_of(call: &Call) -> Result<Option<String>, Fault> {
     let bad = |why: String| Fault::new(Code::KeyInvalid, why);
-    let mut values = call.headers.get_all("idempotency-key").iter();
+    let mut values = call.headers.get_all(&names::IDEMPOTENCY_KEY).iter();
     if let Some(value) = values.next() {
         if values.next().is_some() {
             return Err(bad("`Idempotency-Key` is sent twice".to_owned()));

@@ -22,6 +22,7 @@ mod keyed;
 mod ledger;
 mod listen;
 mod meta;
+mod names;
 mod patience;
 mod prepare;
 mod redact;

@@ -29,6 +29,7 @@ use crate::emit::{self, Reply};
 use crate::framing::Watched;
 use crate::keyed;
 use crate::meta;
+use crate::names;
 use crate::patience::Patient;
 use crate::services;
 use crate::worker::{Shared, Worker};
@@ -357,7 +358,7 @@ async fn handle(
 /// The dialect of a request that may turn out to be wrong in every other way.
 fn dialect_of(request: &Request<Incoming>) -> Dialect {
     let is_anthropic = |headers: &HeaderMap| {
-        headers.contains_key("anthropic-version") || headers.contains_key("x-api-key")
+        headers.contains_key(&names::ANTHROPIC_VERSION) || headers.contains_key(&names::X_API_KEY)
     };
     match dialect_of_path(request.uri().path()) {
         Some(dialect) => dialect,

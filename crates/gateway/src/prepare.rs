@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use holdfast_config::checked::{self, Auth, AuthStyle};
+use holdfast_config::checked::{self, Auth};
 use holdfast_core::exchange::{Ask, Send};
 use holdfast_upstream::Pieces;
 use holdfast_wire::translate::back::Back;
@@ -196,12 +196,15 @@ pub(crate) fn head(
     stream: bool,
 ) -> Result<http::request::Builder, String> {
     let ready = &call.snapshot.providers[place];
-    let mut uri = provider.base_url.join(path);
-    if let (true, Some(query)) = (same, &call.query) {
-        uri.push('?');
-        uri.push_str(query);
-    }
-    let mut builder = Request::builder().method(Method::POST).uri(uri);
+    let known = ready.uris.iter().find(|(known, _)| *known == path);
+    let mut builder = Request::builder().method(Method::POST);
+    builder = match (call.query.as_ref().filter(|_| same), known) {
+        (None, Some((_, uri))) => builder.uri(uri.clone()),
+        (query, _) => {
+            let (mark, query) = query.map_or(("", ""), |query| ("?", query.as_str()));
+            builder.uri([&provider.base_url.join(path), mark, query].concat())
+        }
+    };
     let headers = builder
         .headers_mut()
         .ok_or("the vendor's path is not a path")?;
@@ -215,8 +218,6 @@ pub(crate) fn head(
         };
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
     }
-    let authority = HeaderValue::from_str(&ready.authority).map_err(|error| error.to_string())?;
-    headers.insert(header::HOST, authority);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
@@ -224,7 +225,9 @@ pub(crate) fn head(
     if provider.dialect == Dialect::Anthropic {
         set_version(headers, provider)?;
     }
-    authenticate(headers, provider, &call.headers)?;
+    if provider.auth == Auth::Caller {
+        pass_credential(&call.headers, headers);
+    }
     for (name, value) in &ready.headers {
         headers.insert(name.clone(), value.clone());
     }
@@ -261,38 +264,15 @@ fn set_version(headers: &mut HeaderMap, provider: &checked::Provider) -> Result<
     Ok(())
 }
 
-fn authenticate(
-    headers: &mut HeaderMap,
-    provider: &checked::Provider,
-    from: &HeaderMap,
-) -> Result<(), String> {
-    match &provider.auth {
-        Auth::None => Ok(()),
-        // In the very header in which it came: the vendors tell keys and tokens apart by it.
-        Auth::Caller => {
-            if let Some((name, _)) = credential(from)
-                && let Some(value) = from.get(&name)
-            {
-                let mut value = value.clone();
-                value.set_sensitive(true);
-                headers.insert(name, value);
-            }
-            Ok(())
-        }
-        Auth::Key(key) => {
-            let (name, text) = match provider.auth_style {
-                AuthStyle::Bearer => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
-                AuthStyle::XApiKey => (
-                    HeaderName::from_static("x-api-key"),
-                    key.expose().to_owned(),
-                ),
-            };
-            let mut value =
-                HeaderValue::from_str(&text).map_err(|_| "the key can't be sent in a header")?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
-            Ok(())
-        }
+/// The caller's own credential, in the very header in which it came: the vendors tell keys and tokens
+/// apart by it.
+fn pass_credential(from: &HeaderMap, to: &mut HeaderMap) {
+    if let Some((name, _)) = credential(from)
+        && let Some(value) = from.get(&name)
+    {
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        to.insert(name, value);
     }
 }
 

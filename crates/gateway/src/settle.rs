@@ -158,7 +158,9 @@ pub(crate) fn target_name(call: &Call, target: usize) -> Arc<str> {
     if target.model.is_some() {
         return call.snapshot.routes[call.route].healths[place].name.clone();
     }
-    format!("{}/{}", config.provider(target).name, call.model).into()
+    [&config.provider(target).name, "/", &*call.model]
+        .concat()
+        .into()
 }
 
 fn millis(time: std::time::Duration) -> u64 {

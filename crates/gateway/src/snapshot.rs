@@ -4,14 +4,15 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use holdfast_config::checked::{self, Config, Http2, Scheme};
+use holdfast_config::checked::{self, Auth, AuthStyle, Config, Http2, Scheme};
 use holdfast_core::{backoff, breaker, budget, policy};
 use holdfast_upstream::{Endpoint, SystemRoots, TlsError, tls_config};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, Uri, header};
 
 use crate::clock::Clock;
 use crate::gates::{Gates, ReadyGate};
 use crate::health::{Healths, TargetHealth};
+use crate::names;
 
 /// One immutable configuration with what is derived from it.
 #[derive(Debug)]
@@ -29,14 +30,19 @@ pub(crate) struct Snapshot {
     pub(crate) open: bool,
 }
 
+/// What is asked of vendors, below their base.
+const ENDPOINTS: [&str; 3] = ["/messages", "/chat/completions", "/messages/count_tokens"];
+
 /// A provider, ready to be called.
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) endpoint: Endpoint,
-    /// `Host` / `:authority`.
-    pub(crate) authority: String,
+    /// Where its endpoints are; one whose path is none is missing.
+    pub(crate) uris: Vec<(&'static str, Uri)>,
     pub(crate) domain: u32,
-    pub(crate) headers: Vec<(http::HeaderName, HeaderValue)>,
+    /// What every request carries, in this order: the host, the gateway's own credential, and what is
+    /// configured, which may replace them.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// A route, ready for decisions.
@@ -167,24 +173,37 @@ fn ready_provider(
         provider: provider.name.clone(),
         header: header.to_owned(),
     };
-    let headers = provider
-        .headers
+    let host = HeaderValue::from_str(&url.authority()).map_err(|_| bad("host"))?;
+    let mut headers = vec![(header::HOST, host)];
+    if let Auth::Key(key) = &provider.auth {
+        let (name, text) = match provider.auth_style {
+            AuthStyle::Bearer => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
+            AuthStyle::XApiKey => (names::X_API_KEY.clone(), key.expose().to_owned()),
+        };
+        let value = sensitive(&text).ok_or_else(|| bad(name.as_str()))?;
+        headers.push((name, value));
+    }
+    for (name, value) in &provider.headers {
+        let value = sensitive(value.expose()).ok_or_else(|| bad(name))?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(name))?;
+        headers.push((name, value));
+    }
+    let uris = ENDPOINTS
         .iter()
-        .map(|(name, value)| {
-            let mut value = HeaderValue::from_str(value.expose()).map_err(|_| bad(name))?;
-            value.set_sensitive(true);
-            Ok((
-                http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(name))?,
-                value,
-            ))
-        })
-        .collect::<Result<_, Error>>()?;
+        .filter_map(|path| Some((*path, url.join(path).parse().ok()?)))
+        .collect();
     Ok(Provider {
         endpoint,
-        authority: url.authority(),
+        uris,
         domain,
         headers,
     })
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn ready_route(
@@ -209,7 +228,7 @@ fn ready_route(
                 domain: providers[target.provider].domain,
                 context_window: target.context_window,
                 names_model: target.model.is_some(),
-                caller_auth: provider.auth == checked::Auth::Caller,
+                caller_auth: provider.auth == Auth::Caller,
                 streams_plain_calls: streams_plain_calls(target, provider),
                 timeouts: timeouts(&target.timeouts),
             }

@@ -227,13 +227,18 @@ impl Head {
     pub fn get(&self, name: &str) -> Option<&str> {
         match &self.fields {
             Fields::Map(headers) => headers.get(name)?.to_str().ok(),
-            Fields::Lines(lines) => lines.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
-                let value = line
-                    .get(..name.len())
-                    .filter(|start| start.eq_ignore_ascii_case(name.as_bytes()))
-                    .and_then(|_| line[name.len()..].strip_prefix(b":"))?;
-                std::str::from_utf8(value.trim_ascii()).ok()
-            }),
+            Fields::Lines(lines) => {
+                let mut ends = memchr::memchr_iter(b'\n', lines);
+                let mut start = ends.next()? + 1;
+                ends.find_map(|end| {
+                    let line = &lines[std::mem::replace(&mut start, end + 1)..end];
+                    // The colon first: hardly any line has it there.
+                    let value = line.get(name.len()..)?.strip_prefix(b":")?;
+                    let is_it = line[..name.len()].eq_ignore_ascii_case(name.as_bytes());
+                    let value = is_it.then(|| std::str::from_utf8(value.trim_ascii()));
+                    value?.ok()
+                })
+            }
         }
     }
 }

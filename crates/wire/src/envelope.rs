@@ -216,7 +216,9 @@ impl<'a> Envelope<'a> {
         if member.escaped {
             return self.string(&member.key).is_some_and(|key| key == name);
         }
-        inner(&self.text[member.key.clone()]) == name
+        // On the bytes: a text would be asked for its character boundaries each time.
+        let quoted = &self.text.as_bytes()[member.key.clone()];
+        quoted.len() == name.len() + 2 && &quoted[1..=name.len()] == name.as_bytes()
     }
 
     /// The string that stands at `span`; `None` if it is no string, or no text.

@@ -20,6 +20,7 @@ use super::recording::Recording;
 use super::registry::Asked;
 use crate::admit::{Call, identify};
 use crate::emit::{self, Reply};
+use crate::names;
 use crate::worker::Worker;
 
 /// How soon a caller should look again.
@@ -28,7 +29,7 @@ const COME_BACK: u64 = 1;
 /// Whether the caller prefers to fetch the answer later.
 pub(super) fn is_wished(headers: &HeaderMap) -> bool {
     headers
-        .get_all("prefer")
+        .get_all(&names::PREFER)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
