@@ -106,8 +106,8 @@ async fn ask(
             .send(prepared.request)
             .await
             .map_err(unavailable)?;
-        let kind = response.head.get("content-type");
-        let kind = kind.and_then(|kind| HeaderValue::from_str(kind).ok());
+        let kind = response.head.content_type;
+        let kind = kind.and_then(|kind| HeaderValue::try_from(kind).ok());
         let body = read(response.answer).await?;
         Ok((response.head.status, kind, body))
     };

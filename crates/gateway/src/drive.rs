@@ -232,7 +232,7 @@ impl Drive {
                 match ready!(poll) {
                     Ok(Response { head, answer }) => {
                         self.upstream = Upstream::Flowing { attempt, answer };
-                        self.exchange.handle_head(attempt, read_head(&head), now);
+                        self.exchange.handle_head(attempt, read_head(head), now);
                     }
                     Err(error) => {
                         self.upstream = Upstream::None;
@@ -359,14 +359,14 @@ fn drain(mut answer: Answer) {
     });
 }
 
-fn read_head(said: &Said) -> Head {
-    let encoding = said
-        .get("content-encoding")
-        .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+fn read_head(said: Said) -> Head {
+    let (millis, seconds) = (said.retry_after_ms.as_deref(), said.retry_after.as_deref());
     Head {
         status: said.status.as_u16(),
-        content_type: said.get("content-type").map(str::to_owned),
-        encoding: encoding.map(str::to_owned),
-        retry_after: classify::retry_after(said.get("retry-after-ms"), said.get("retry-after")),
+        retry_after: classify::retry_after(millis, seconds),
+        content_type: said.content_type,
+        encoding: said
+            .content_encoding
+            .filter(|encoding| !encoding.eq_ignore_ascii_case("identity")),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 
 use crate::framing::Framing;
@@ -12,19 +11,15 @@ pub(crate) const MAX_HEAD: usize = 256 << 10;
 /// The most header lines of a response.
 const MAX_FIELDS: usize = 128;
 
-/// A response's status and headers.
-#[derive(Debug)]
+/// A response's status, and those of its headers that anybody asks for; each the first of its name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Head {
     pub status: StatusCode,
-    fields: Fields,
-}
-
-/// Headers as they came: few of a vendor's are ever looked at.
-#[derive(Debug)]
-enum Fields {
-    /// The head's own lines.
-    Lines(Bytes),
-    Map(HeaderMap),
+    pub content_type: Option<String>,
+    pub content_encoding: Option<String>,
+    pub retry_after: Option<String>,
+    /// `OpenAI`'s, finer than the standard one.
+    pub retry_after_ms: Option<String>,
 }
 
 /// What is wrong with a response head.
@@ -120,19 +115,20 @@ pub(crate) fn read(input: &[u8]) -> Result<Option<Read>, Flaw> {
     }
     let says = Says::read(response.headers, is_newest)?;
     Ok(Some(Read {
-        head: Head {
-            status,
-            fields: Fields::Lines(Bytes::copy_from_slice(&input[..length])),
-        },
         framing: says.framing(status),
         keep: says.keep(is_newest),
         length,
+        head: Head {
+            status,
+            ..says.head
+        },
     }))
 }
 
-/// What a head says of its body and its connection.
+/// What a head says, also of its body and its connection.
 #[derive(Default)]
 struct Says {
+    head: Head,
     length: Option<u64>,
     encoded: bool,
     chunked: bool,
@@ -175,7 +171,7 @@ impl Says {
                         says.keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
-                _ => {}
+                _ => says.head.note(field.name, field.value),
             }
         }
         Ok(says)
@@ -216,29 +212,28 @@ fn decimal(text: &[u8]) -> Result<u64, Flaw> {
 // === impl Head ===
 
 impl Head {
-    pub(crate) fn of(status: StatusCode, headers: HeaderMap) -> Self {
-        Self {
+    pub(crate) fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+        let mut head = Self {
             status,
-            fields: Fields::Map(headers),
+            ..Self::default()
+        };
+        for (name, value) in headers {
+            head.note(name.as_str(), value.as_bytes());
         }
+        head
     }
 
-    /// The first header of this name (in small letters) that is a text.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        match &self.fields {
-            Fields::Map(headers) => headers.get(name)?.to_str().ok(),
-            Fields::Lines(lines) => {
-                let mut ends = memchr::memchr_iter(b'\n', lines);
-                let mut start = ends.next()? + 1;
-                ends.find_map(|end| {
-                    let line = &lines[std::mem::replace(&mut start, end + 1)..end];
-                    // The colon first: hardly any line has it there.
-                    let value = line.get(name.len()..)?.strip_prefix(b":")?;
-                    let is_it = line[..name.len()].eq_ignore_ascii_case(name.as_bytes());
-                    let value = is_it.then(|| std::str::from_utf8(value.trim_ascii()));
-                    value?.ok()
-                })
-            }
+    /// Keeps a header that is asked for. One that is no text is none.
+    fn note(&mut self, name: &str, value: &[u8]) {
+        let (place, known) = match name.len() {
+            11 => (&mut self.retry_after, "retry-after"),
+            12 => (&mut self.content_type, "content-type"),
+            14 => (&mut self.retry_after_ms, "retry-after-ms"),
+            16 => (&mut self.content_encoding, "content-encoding"),
+            _ => return,
+        };
+        if place.is_none() && name.eq_ignore_ascii_case(known) {
+            *place = std::str::from_utf8(value).ok().map(str::to_owned);
         }
     }
 }
@@ -284,14 +279,34 @@ mod tests {
     #[test]
     fn headers_are_found_by_name() {
         let text = "HTTP/1.1 200 OK\r\nContent-Type:  text/event-stream \r\nX-Content-Type: no\r\n\
-                    retry-after:1\r\nRetry-After: 2\r\nbad: \u{e9}\r\n\r\nhello";
+                    retry-after:1\r\nRetry-After: 2\r\nRetry-After-Ms: 5\r\n\r\nhello";
         let read = read(text.as_bytes()).expect("valid").expect("whole");
-        assert_eq!(read.head.status, 200);
         assert_eq!(&text[read.length..], "hello");
-        assert_eq!(read.head.get("content-type"), Some("text/event-stream"));
-        assert_eq!(read.head.get("retry-after"), Some("1"));
-        assert_eq!(read.head.get("retry"), None);
-        assert_eq!(read.head.get("content-encoding"), None);
+        let expected = Head {
+            status: StatusCode::OK,
+            content_type: Some("text/event-stream".to_owned()),
+            content_encoding: None,
+            retry_after: Some("1".to_owned()),
+            retry_after_ms: Some("5".to_owned()),
+        };
+        assert_eq!(read.head, expected);
+        let headers = [
+            ("content-type", "text/event-stream"),
+            ("retry-after", "1"),
+            ("retry-after", "2"),
+            ("retry-after-ms", "5"),
+        ];
+        let headers = headers.map(|(name, value)| {
+            let value = http::HeaderValue::from_static(value);
+            (http::HeaderName::from_static(name), value)
+        });
+        let map = headers
+            .into_iter()
+            .fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            });
+        assert_eq!(Head::of(StatusCode::OK, &map), expected);
     }
 
     #[test]

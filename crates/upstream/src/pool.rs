@@ -345,7 +345,7 @@ impl Connection {
                 match sender.try_send_request(request).await {
                     Ok(response) => {
                         let (parts, incoming) = response.into_parts();
-                        let head = Head::of(parts.status, parts.headers);
+                        let head = Head::of(parts.status, &parts.headers);
                         let answer = Answer::http2(incoming, count);
                         Ok(Response { head, answer })
                     }

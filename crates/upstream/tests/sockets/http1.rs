@@ -314,7 +314,7 @@ fn a_head_that_comes_byte_by_byte_is_read() {
         ])
         .await;
         let response = call(&pool, "x").await.unwrap();
-        assert_eq!(response.head.get("content-type"), Some("a/b"));
+        assert_eq!(response.head.content_type.as_deref(), Some("a/b"));
         assert_eq!(read(response.answer).await.unwrap(), "ok");
         assert_eq!(ask(&pool, "x").await, "ok");
     });
