@@ -464,13 +464,14 @@ pub(crate) async fn free_ticketed(tx: &mut Tx, id: &KeyId, ticket: &str) -> Resu
     Ok(())
 }
 
-/// Asynchronous calls of the dead, taken over under a token.
+/// Asynchronous calls of the dead, taken over under a token. Never this process's own: it may have been
+/// taken for dead while it was frozen, or be leaving, and still be making them.
 pub(crate) async fn abandoned(tx: &mut Tx, args: &(String, usize)) -> Result<Vec<Kept>> {
     let (token, limit) = args;
     let rows = tx
         .rows(
-            "SELECT scope, key FROM keys WHERE state = 'running' AND request IS NOT NULL AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.id = keys.owner) LIMIT $1 FOR UPDATE SKIP LOCKED",
-            args![*limit],
+            "SELECT scope, key FROM keys WHERE state = 'running' AND request IS NOT NULL AND owner <> $2 AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.id = keys.owner) LIMIT $1 FOR UPDATE SKIP LOCKED",
+            args![*limit, tx.owner.to_string()],
         )
         .await?;
     let mut mine = Vec::with_capacity(rows.len());
