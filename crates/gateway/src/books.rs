@@ -128,3 +128,69 @@ fn lost(shared: &Shared, count: usize, error: &holdfast_store::Error) {
     shared.metrics.ledger_dropped.inc_by(dropped);
     tracing::warn!(%error, count, "finished exchanges could not be stored");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn booked(id: &str) -> Booked {
+        Booked {
+            entry: Arc::new(Entry {
+                id: id.to_owned(),
+                at: 0,
+                caller: None,
+                run: None,
+                step: None,
+                route: "r".into(),
+                dialect: "openai".into(),
+                stream: false,
+                delivery: "live".into(),
+                outcome: "whole".into(),
+                code: None,
+                joins: 0,
+                millis: 0,
+                flagged: None,
+                losses: Vec::new(),
+                input_tokens: None,
+                output_tokens: None,
+                attempts: Vec::new(),
+            }),
+            stranger: None,
+            at: Wall(0),
+        }
+    }
+
+    #[test]
+    fn the_queue_takes_what_fits_while_it_is_open() {
+        let books = Books::default();
+        let mut taken = Vec::new();
+        assert!(books.put(|| unreachable!("nobody would write it")));
+        books.open(2);
+        assert!(books.put(|| booked("a")) && books.put(|| booked("b")));
+        assert!(!books.put(|| booked("c")), "it is full");
+        assert!(books.take(&mut taken));
+        assert_eq!(taken.len(), 2);
+        taken.clear();
+        assert!(books.put(|| booked("d")));
+        books.close();
+        assert!(books.put(|| unreachable!("nobody would write it")));
+        assert!(!books.take(&mut taken));
+        assert_eq!(taken.len(), 1, "it was in the queue before");
+    }
+
+    /// Also where nobody waited when it rang.
+    #[tokio::test]
+    async fn the_first_one_rings() {
+        let books = Books::default();
+        books.open(2);
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            assert!(books.put(|| booked("a")));
+            books.rang.notified().await;
+            books.take(&mut taken);
+            taken.clear();
+        }
+        books.close();
+        books.rang.notified().await;
+    }
+}

@@ -60,7 +60,7 @@ impl Store {
                 if found.is_settled(&page.slot) {
                     return Ok(found.into_list());
                 }
-                found.page(&page.slot, &page.body)?;
+                found.page(&page)?;
             }
         }
         let rows = self.read(filter.clone(), |tx, filter| {
@@ -81,7 +81,7 @@ impl Store {
                 let all = exchanges(&page.body);
                 let all = all.and_then(|all| all.iter().try_for_each(|one| one.booked().map(drop)));
                 if let Err(error) = all {
-                    damage.push(format!("{error} (`{}` of `{}`)", page.page, page.slot));
+                    damage.push(format!("{error} (`{}` of `{}`)", page.id, page.slot));
                 }
                 if damage.len() >= most {
                     return Ok(damage);
@@ -98,7 +98,7 @@ impl Store {
             .read(from.clone(), |tx, from| Box::pin(ledger::pages(tx, from)))
             .await?;
         let last = pages.last();
-        from.last = last.map(|page| (page.slot.clone(), page.page.clone()));
+        from.last = last.map(|page| (page.slot.clone(), page.id.clone()));
         Ok(Some(pages).filter(|pages| !pages.is_empty()))
     }
 
@@ -121,7 +121,7 @@ impl Store {
                 }
             }
             match pages.into_iter().nth(STEP - 1) {
-                Some(page) => last = Some(page.page),
+                Some(page) => last = Some(page.id),
                 None => return Ok(None),
             }
         }

@@ -19,23 +19,17 @@ static PAGES: Bulk = Bulk::new(
 
 static RUNS: Bulk = Bulk::new("INSERT INTO ledger_runs (run, slot, page) VALUES ", 3, "");
 
-pub(crate) async fn book(tx: &mut Tx, pages: &Vec<Page>) -> Result<()> {
+pub(crate) async fn book(tx: &mut Tx, pages: &[Page]) -> Result<()> {
     insert(tx, &PAGES, pages.iter().map(values).collect()).await?;
     let runs = |page: &Page| {
-        let row = |run| args![run, &page.slot, &page.page];
+        let row = |run| args![run, &page.slot, &page.id];
         page.runs.iter().map(row).collect::<Vec<_>>()
     };
     insert(tx, &RUNS, pages.iter().flat_map(runs).collect()).await
 }
 
 fn values(page: &Page) -> Vec<Value> {
-    args![
-        &page.slot,
-        &page.page,
-        &page.oldest,
-        &page.newest,
-        &page.body
-    ]
+    args![&page.slot, &page.id, &page.oldest, &page.newest, &page.body]
 }
 
 async fn insert(tx: &mut Tx, bulk: &'static Bulk, mut rows: Vec<Vec<Value>>) -> Result<()> {
@@ -53,7 +47,9 @@ async fn insert(tx: &mut Tx, bulk: &'static Bulk, mut rows: Vec<Vec<Value>>) -> 
 #[derive(Debug)]
 pub(crate) struct KeptPage {
     pub(crate) slot: String,
-    pub(crate) page: String,
+    pub(crate) id: String,
+    /// The id of its newest exchange.
+    pub(crate) newest: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -72,13 +68,13 @@ pub(crate) async fn pages(tx: &mut Tx, from: &From) -> Result<Vec<KeptPage>> {
     // The order is that of the table that leads, for the other one would have to be sorted.
     let (sql, place, order) = if from.run.is_some() {
         (
-            "SELECT p.slot, p.page, p.body FROM ledger_runs r JOIN ledger_pages p ON p.slot = r.slot AND p.page = r.page",
+            "SELECT p.slot, p.page, p.newest, p.body FROM ledger_runs r JOIN ledger_pages p ON p.slot = r.slot AND p.page = r.page",
             ("r.slot", "r.page", "r.slot <="),
             "r.slot DESC, r.page DESC",
         )
     } else {
         (
-            "SELECT p.slot, p.page, p.body FROM ledger_pages p",
+            "SELECT p.slot, p.page, p.newest, p.body FROM ledger_pages p",
             ("p.slot", "p.page", "p.slot <="),
             "p.slot DESC, p.page DESC",
         )
@@ -104,7 +100,7 @@ pub(crate) struct Around {
 }
 
 pub(crate) async fn pages_around(tx: &mut Tx, place: &Around) -> Result<Vec<KeptPage>> {
-    let rows = List::new("SELECT slot, page, body FROM ledger_pages")
+    let rows = List::new("SELECT slot, page, newest, body FROM ledger_pages")
         .only("slot =", Some(slot(&place.id)))
         .only("oldest <=", Some(&place.id))
         .only("newest >=", Some(&place.id))
@@ -117,7 +113,8 @@ pub(crate) async fn pages_around(tx: &mut Tx, place: &Around) -> Result<Vec<Kept
 fn page(mut row: Row) -> Result<KeptPage> {
     Ok(KeptPage {
         slot: row.text()?,
-        page: row.text()?,
+        id: row.text()?,
+        newest: row.text()?,
         body: row.blob()?,
     })
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::{exchanges, slot};
 use crate::error::Result;
 use crate::model::ledger::{BookedExchange, ExchangeFilter};
+use crate::ops::ledger::KeptPage;
 
 /// The newest exchanges that fit.
 #[derive(Debug)]
@@ -30,18 +31,20 @@ impl<'f> Found<'f> {
 
     /// Whether pages of this slot and of older ones can't change it any more.
     pub(crate) fn is_settled(&self, at: &str) -> bool {
-        let oldest = self.newest.first_key_value();
-        self.newest.len() >= self.limit && oldest.is_some_and(|(id, _)| slot(id) > at)
+        self.oldest().is_some_and(|oldest| slot(oldest) > at)
     }
 
     /// The next page: of the same slot and older, or of an older slot.
-    pub(crate) fn page(&mut self, slot: &str, body: &[u8]) -> Result<()> {
-        if self.slot != slot {
-            slot.clone_into(&mut self.slot);
+    pub(crate) fn page(&mut self, page: &KeptPage) -> Result<()> {
+        if self.slot != page.slot {
+            page.slot.clone_into(&mut self.slot);
             self.seen.clear();
         }
+        if self.oldest().is_some_and(|oldest| *oldest > *page.newest) {
+            return Ok(());
+        }
         // The last one counts, of those in one page too.
-        for kept in exchanges(body)?.iter().rev() {
+        for kept in exchanges(&page.body)?.iter().rev() {
             if self.seen.insert(kept.id.to_owned()) && kept.fits(self.filter) {
                 self.add(kept.booked()?);
             }
@@ -59,6 +62,13 @@ impl<'f> Found<'f> {
     /// Newest first.
     pub(crate) fn into_list(self) -> Vec<BookedExchange> {
         self.newest.into_values().rev().collect()
+    }
+
+    /// The oldest one, where there are so many that older ones do not count.
+    fn oldest(&self) -> Option<&str> {
+        let oldest = self.newest.first_key_value();
+        let is_full = self.newest.len() >= self.limit;
+        oldest.filter(|_| is_full).map(|(id, _)| &**id)
     }
 
     fn add(&mut self, booked: BookedExchange) {

@@ -49,7 +49,7 @@ pub struct Pages {
 pub(crate) struct Page {
     pub(crate) slot: String,
     /// Newer pages have higher ones.
-    pub(crate) page: String,
+    pub(crate) id: String,
     /// The ids of its oldest and its newest exchange.
     pub(crate) oldest: String,
     pub(crate) newest: String,
@@ -163,7 +163,7 @@ impl Page {
     fn new(slot: &str) -> Self {
         Self {
             slot: slot.to_owned(),
-            page: new_id(),
+            id: new_id(),
             oldest: String::new(),
             newest: String::new(),
             runs: Vec::new(),
