@@ -209,17 +209,13 @@ impl Handle {
         lease: Duration,
     ) -> impl Future<Output = ()> + Send + use<> {
         let limits = &self.shared.snapshot.load().config.limits;
-        let queue = self.shared.books.open(limits.queued_writes);
+        self.shared.books.open(limits.queued_writes);
         self.shared.signs.open(limits.queued_writes);
         self.shared.durable.mount(store);
         let (handle, shared) = (self.clone(), self.shared.clone());
         async move {
-            let written = async {
-                tokio::join!(
-                    books::write(shared.clone(), queue),
-                    signs::write(shared.clone())
-                )
-            };
+            let written =
+                async { tokio::join!(books::write(shared.clone()), signs::write(shared.clone())) };
             tokio::select! {
                 ((), ()) = written => {}
                 () = handle.adopt(lease) => {}
@@ -293,7 +289,7 @@ impl Handle {
     pub async fn verdict(&self, scope: &str, exchange: &str) -> Option<String> {
         if let Some(entry) = self.shared.ledger.find(exchange) {
             let is_own = scope.is_empty() || entry.caller.as_deref() == Some(scope);
-            return is_own.then(|| entry.outcome.to_owned());
+            return is_own.then(|| entry.outcome.to_string());
         }
         let store = self.shared.durable.store().ok()?;
         store.outcome(scope, exchange).await.ok()?

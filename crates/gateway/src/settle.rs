@@ -37,8 +37,8 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
         attempts.push(Attempt {
             target,
             status: attempt.status,
-            verdict: attempt.verdict,
-            flaw: attempt.flaw,
+            verdict: attempt.verdict.into(),
+            flaw: attempt.flaw.map(Into::into),
             message: attempt
                 .message
                 .as_ref()
@@ -57,11 +57,11 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
         run: call.run.clone(),
         step: call.step.clone(),
         route: route.clone(),
-        dialect: call.wishes.dialect.name(),
+        dialect: call.wishes.dialect.name().into(),
         stream: call.wishes.stream,
-        delivery: call.delivery.name(),
-        outcome: record.outcome,
-        code: record.code,
+        delivery: call.delivery.name().into(),
+        outcome: record.outcome.into(),
+        code: record.code.map(Into::into),
         joins: record.joins,
         millis: millis(record.lasted),
         flagged: record.flagged.clone(),
@@ -77,9 +77,7 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
     });
     let booked = || Booked {
         entry: entry.clone(),
-        scope: call.scope.clone(),
-        run: call.run.clone(),
-        step: call.step.clone(),
+        stranger: call.caller.is_none().then(|| call.scope.clone()),
         at: shared.clock.wall(),
     };
     if !shared.books.put(booked) {

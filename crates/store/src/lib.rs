@@ -15,6 +15,7 @@ mod error;
 mod model;
 mod ops;
 mod options;
+mod pages;
 mod seal;
 mod store;
 mod tend;
@@ -24,6 +25,7 @@ pub use model::approval::{Approval, ApprovalFilter, ApprovalState, Asked, NewApp
 pub use model::effect::{
     Effect, EffectEnd, EffectFilter, EffectResult, EffectState, NewEffect, Recorded,
 };
+pub use model::entry::{LedgerAttempt, LedgerEntry, Word};
 pub use model::key::{
     Abandoned, Claimed, KeptRequest, KeyId, KeyRow, KeyState, NewClaim, StoredAnswer,
 };
@@ -34,6 +36,7 @@ pub use model::ticket::{
     TicketKind, TicketState,
 };
 pub use options::{Options, Place};
+pub use pages::Pages;
 pub use seal::Seal;
 pub use store::Store;
 

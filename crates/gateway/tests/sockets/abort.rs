@@ -137,7 +137,7 @@ async fn a_caller_who_hangs_up_stops_the_vendor_at_once() {
         .await;
         let entry = &gateway.handle.ledger().last(1)[0];
         assert_eq!(
-            (entry.outcome, entry.attempts.len()),
+            (&*entry.outcome, entry.attempts.len()),
             ("caller_gone", 1),
             "{entry:?}"
         );

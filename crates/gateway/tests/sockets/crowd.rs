@@ -66,7 +66,7 @@ async fn a_thousand_streams_at_once_are_whole_and_leave_nothing() {
     assert!(one.stats().faults.contains_key("cut-rst:half"));
     let (outcomes, all) = (gateway.handle.ledger().last(count), ["whole"]);
     assert_eq!(outcomes.len(), count);
-    assert!(outcomes.iter().all(|entry| all.contains(&entry.outcome)));
+    assert!(outcomes.iter().all(|entry| all.contains(&&*entry.outcome)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,7 @@ impl Store {
                 found = store
                     .read((), |tx, args| Box::pin(upkeep::misfits(tx, args)))
                     .await?;
+                found.extend(store.damaged_pages(MOST_DAMAGE).await?);
             }
             Ok(found)
         })

@@ -6,7 +6,10 @@ use super::sql::{Tx, args, assembled};
 use crate::error::{Error, Result};
 
 /// The texts, by version. `BLOB` and `NUMBERED` are the words that differ.
-const VERSIONS: &[&str] = &[include_str!("../../migrations/0001.sql")];
+const VERSIONS: &[&str] = &[
+    include_str!("../../migrations/0001.sql"),
+    include_str!("../../migrations/0002.sql"),
+];
 
 /// The version that this program knows.
 pub(crate) fn known() -> i64 {

@@ -12,7 +12,7 @@ use super::ticket::TicketKind;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BookedExchange {
     /// A UUID of version 7 in hexadecimal digits. It is the ledger's only order: an index for each
-    /// way of looking would cost every call more than the call's own row.
+    /// way of looking would cost every call more than what is kept of it.
     pub id: String,
     pub at: Wall,
     pub scope: String,

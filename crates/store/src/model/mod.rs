@@ -2,6 +2,7 @@
 
 pub(crate) mod approval;
 pub(crate) mod effect;
+pub(crate) mod entry;
 pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod run;

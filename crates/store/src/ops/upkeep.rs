@@ -12,6 +12,7 @@ use crate::model::effect::EffectState;
 use crate::model::key::KeyId;
 use crate::model::ledger::{Counts, Retention};
 use crate::model::ticket::TicketKind;
+use crate::pages::slot;
 
 #[derive(Debug)]
 pub(crate) struct Expiring {
@@ -140,12 +141,7 @@ pub(crate) async fn forget(tx: &mut Tx, call: &Expiring) -> Result<u64> {
     for (sql, age) in by_age {
         count += tx.execute(sql, args![before(now, age), limit]).await?;
     }
-    count += tx
-        .execute(
-            "DELETE FROM exchanges WHERE id IN (SELECT id FROM exchanges WHERE id < $1 ORDER BY id LIMIT $2)",
-            args![id_of(before(now, kept.exchanges)), limit],
-        )
-        .await?;
+    count += forget_ledger(tx, call).await?;
     count += tx
         .execute(
             "DELETE FROM effects WHERE id IN (SELECT id FROM effects WHERE state IN ('done', 'failed', 'cancelled') AND expires <= $1 AND updated <= $2 LIMIT $3)",
@@ -153,6 +149,31 @@ pub(crate) async fn forget(tx: &mut Tx, call: &Expiring) -> Result<u64> {
         )
         .await?;
     Ok(count + forget_runs(tx, call).await?)
+}
+
+/// Whole pages of exchanges that are old, and what says that runs are in them.
+async fn forget_ledger(tx: &mut Tx, call: &Expiring) -> Result<u64> {
+    let oldest = id_of(before(call.now, call.retention.exchanges));
+    let slot = slot(&oldest);
+    let mut count = tx
+        .execute(
+            "DELETE FROM exchanges WHERE id IN (SELECT id FROM exchanges WHERE id < $1 ORDER BY id LIMIT $2)",
+            args![&oldest, call.limit],
+        )
+        .await?;
+    count += tx
+        .execute(
+            "DELETE FROM ledger_pages WHERE (slot, page) IN (SELECT slot, page FROM ledger_pages WHERE slot <= $1 AND newest < $2 ORDER BY slot, page LIMIT $3)",
+            args![slot, &oldest, call.limit],
+        )
+        .await?;
+    count += tx
+        .execute(
+            "DELETE FROM ledger_runs WHERE (run, slot, page) IN (SELECT r.run, r.slot, r.page FROM ledger_runs r WHERE r.slot <= $1 AND NOT EXISTS (SELECT 1 FROM ledger_pages p WHERE p.slot = r.slot AND p.page = r.page) ORDER BY r.slot, r.page LIMIT $2)",
+            args![slot, call.limit],
+        )
+        .await?;
+    Ok(count)
 }
 
 /// Runs without a sign of life for so long, with their steps. An orphan waits for its ticket.

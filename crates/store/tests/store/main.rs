@@ -17,6 +17,8 @@ mod later;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod runs;

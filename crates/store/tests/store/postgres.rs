@@ -287,7 +287,7 @@ fn a_newer_schema_is_refused() {
         let refused = Store::open(home.options(), Handle::current()).await;
         let newer = Error::NewerSchema {
             found: 99,
-            known: 1,
+            known: 2,
         };
         assert_eq!(refused.unwrap_err(), newer);
     });

@@ -218,7 +218,7 @@ async fn a_newer_schema_is_refused(home: Home) {
     let refused = Store::open(home.options(), Handle::current()).await;
     let newer = Error::NewerSchema {
         found: 99,
-        known: 1,
+        known: 2,
     };
     assert_eq!(refused.unwrap_err(), newer);
     // Nothing of it was touched, and nothing of it is held.
