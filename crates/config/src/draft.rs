@@ -242,7 +242,7 @@ macro_rules! shape_with_policy {
                 /// calls and the end held until all of it is proven, `whole` with everything held.
                 /// Calls without `stream` are always `whole`.
                 delivery: Delivery = "guarded",
-                /// Whether a text that was cut after it was shown may be continued by another target.
+                /// Whether a text that was cut after it was shown may be continued by another target, if it is at most 1 MiB long.
                 join: bool = "true",
                 /// The most calls to one target for one exchange, the first included.
                 attempts_per_target: Count = "2",
