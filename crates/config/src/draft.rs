@@ -391,7 +391,7 @@ shape! {
         header_timeout: Time = "10s",
         /// How long a caller may take to send the request body.
         body_timeout: Time = "1m",
-        /// How long a caller may leave what it was sent unread, before its connection is ended.
+        /// How long a caller may leave what it was sent unread, before its connection is ended, or its stream of an HTTP/2 connection.
         write_timeout: Time = "1m",
         /// The largest answer that is held whole.
         answer_bytes: Size = "64MiB",

@@ -12,7 +12,6 @@ use holdfast_core::fault::{Code, Fault};
 use holdfast_wire::turn::Dialect;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +30,7 @@ use crate::keyed;
 use crate::meta;
 use crate::names;
 use crate::patience::Patient;
+use crate::room::{Noted, Streams, Turn};
 use crate::services;
 use crate::worker::{Shared, Worker};
 
@@ -296,8 +296,19 @@ async fn serve_http2(
         (limits.header_bytes, limits.write_timeout)
     };
     let stream = Patient::new(stream, write_timeout);
-    let service = service_fn(move |request| handle(worker.clone(), request, false));
-    let connection = http2::Builder::new(Local)
+    let turn = Turn::default();
+    let streams = Streams {
+        turn: turn.clone(),
+        limit: write_timeout,
+    };
+    let service = service_fn(move |request| {
+        let (answered, turn) = (handle(worker.clone(), request, false), turn.clone());
+        async move {
+            let response = answered.await?;
+            Ok::<_, Infallible>(response.map(|reply| Noted::new(reply, turn)))
+        }
+    });
+    let connection = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(stream), service);
@@ -307,19 +318,6 @@ async fn serve_http2(
         () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
     }
     connection.await
-}
-
-#[derive(Clone, Copy)]
-struct Local;
-
-impl<F> Executor<F> for Local
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }
 
 async fn handle(
