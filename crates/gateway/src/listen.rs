@@ -36,7 +36,12 @@ use crate::worker::{Shared, Worker};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
-/// How often a half-sent preface is looked at again.
+/// What the kernel keeps for a caller who does not read it, beyond what is on its way to it. Its own
+/// limit is megabytes, and of the memory for all sockets there is little more than a gigabyte: slow
+/// callers would take it from the fast ones.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
+/// How often a half-sent beginning is looked at again.
 const PREFACE_POLL: Duration = Duration::from_millis(10);
 /// How long the accept loop rests when the process has no descriptor left.
 const BREATHER: Duration = Duration::from_millis(50);
@@ -61,6 +66,9 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    // Accepted sockets inherit it; a system that has no such thing still works.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
     Ok(socket.into())
 }
 
