@@ -399,7 +399,7 @@ shape! {
         event_bytes: Size = "16MiB",
         /// Requests and held answers over all calls at once. Beyond: 503.
         buffered_bytes: Size = "1GiB",
-        /// The most open connections of callers.
+        /// The most open connections of callers. Beyond: refused with `Retry-After`, but for `/healthz`.
         connections: Count = "10000",
         /// The most calls at once. Beyond: refused with `Retry-After`.
         in_flight: Count = "4096",
