@@ -9,7 +9,7 @@ use super::table::{Samples, markdown};
 use crate::Error;
 
 /// Streams of the HTTP/2 table.
-const MANY: usize = 500;
+const MANY: usize = 1000;
 
 /// Does something with each row in each round, beginning with another one each time.
 fn interleave(
@@ -125,7 +125,7 @@ fn flow_table(flows: &[Flow]) -> String {
         })
         .collect();
     let head = [
-        "500 streams at once",
+        "1,000 streams at once",
         "stalled over 1 s",
         "first token, median ms",
         "slowest ms",

@@ -138,7 +138,7 @@ pub struct Limits {
     pub event_bytes: usize,
     /// Bytes of requests and held answers over all calls at once. Beyond: 503.
     pub buffered_bytes: usize,
-    /// The most open connections of callers. Beyond: not accepted until one closes.
+    /// The most open connections of callers. Beyond: refused with `Retry-After`, but for `/healthz`.
     pub connections: usize,
     /// The most calls at once. Beyond: 529 / 503 with `Retry-After`.
     pub in_flight: usize,

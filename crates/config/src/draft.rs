@@ -242,7 +242,7 @@ macro_rules! shape_with_policy {
                 /// calls and the end held until all of it is proven, `whole` with everything held.
                 /// Calls without `stream` are always `whole`.
                 delivery: Delivery = "guarded",
-                /// Whether a text that was cut after it was shown may be continued by another target.
+                /// Whether a text that was cut after it was shown may be continued by another target, if it is at most 1 MiB long.
                 join: bool = "true",
                 /// The most calls to one target for one exchange, the first included.
                 attempts_per_target: Count = "2",
@@ -391,7 +391,7 @@ shape! {
         header_timeout: Time = "10s",
         /// How long a caller may take to send the request body.
         body_timeout: Time = "1m",
-        /// How long a caller may leave what it was sent unread, before its connection is ended.
+        /// How long a caller may leave what it was sent unread, before its connection is ended, or its stream of an HTTP/2 connection.
         write_timeout: Time = "1m",
         /// The largest answer that is held whole.
         answer_bytes: Size = "64MiB",
@@ -399,7 +399,7 @@ shape! {
         event_bytes: Size = "16MiB",
         /// Requests and held answers over all calls at once. Beyond: 503.
         buffered_bytes: Size = "1GiB",
-        /// The most open connections of callers.
+        /// The most open connections of callers. Beyond: refused with `Retry-After`, but for `/healthz`.
         connections: Count = "10000",
         /// The most calls at once. Beyond: refused with `Retry-After`.
         in_flight: Count = "4096",

@@ -147,8 +147,7 @@ impl Exchange {
         let show = Show::new(
             setup.wishes.dialect,
             setup.policy.delivery,
-            (setup.policy.join && setup.wishes.joinable || setup.gate.is_some())
-                && setup.policy.delivery != Delivery::Whole,
+            text_limit(&setup),
         );
         Self {
             plan: Plan::new(setup.targets.len()),
@@ -365,6 +364,23 @@ impl Exchange {
         self.actions
             .push_back(Action::Finish(Finish { outcome, body }));
     }
+}
+
+/// The longest text that is continued by another call, which has to be given all of it.
+const LONGEST_JOINED: usize = 1 << 20;
+
+/// How much of what a streaming caller was shown has to be known.
+fn text_limit(setup: &Setup) -> usize {
+    if setup.policy.delivery == Delivery::Whole {
+        return 0;
+    }
+    if setup.gate.is_some() {
+        return setup.policy.answer_limit;
+    }
+    if setup.policy.join && setup.wishes.joinable {
+        return LONGEST_JOINED;
+    }
+    0
 }
 
 /// The listener of a caller who gets the whole body at the end.

@@ -26,6 +26,7 @@ mod names;
 mod patience;
 mod prepare;
 mod redact;
+mod room;
 mod serve;
 mod services;
 mod settle;

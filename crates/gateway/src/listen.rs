@@ -12,7 +12,6 @@ use holdfast_core::fault::{Code, Fault};
 use holdfast_wire::turn::Dialect;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,18 +30,29 @@ use crate::keyed;
 use crate::meta;
 use crate::names;
 use crate::patience::Patient;
+use crate::room::{Noted, Streams, Turn};
 use crate::services;
 use crate::worker::{Shared, Worker};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
-/// How often a half-sent preface is looked at again.
+/// What the kernel keeps for a caller who does not read it, beyond what is on its way to it. Its own
+/// limit is megabytes, and of the memory for all sockets there is little more than a gigabyte: slow
+/// callers would take it from the fast ones.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
+/// How often a half-sent beginning is looked at again.
 const PREFACE_POLL: Duration = Duration::from_millis(10);
 /// How long the accept loop rests when the process has no descriptor left.
 const BREATHER: Duration = Duration::from_millis(50);
 
 /// How many connections over the limit are told so at once; the rest is closed.
-const REFUSED: usize = 64;
+const REFUSED: usize = 512;
+/// How long it is waited for what those want who are over the limit.
+const GREETING: Duration = Duration::from_millis(100);
+/// What they are answered as long as the process lives: whoever watches it must not end it for having
+/// much to do.
+const HEALTH: [&[u8]; 2] = [b"GET /healthz ", b"HEAD /healthz "];
 /// How long those wait who are told that they came in vain.
 const FAREWELL: Duration = Duration::from_millis(250);
 
@@ -56,6 +66,9 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it; a system that has no such thing still works.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -135,27 +148,39 @@ async fn welcome(accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<TcpStr
     }
 }
 
-/// Over the limit on connections: an answer in the shape of both dialects, without reading a byte.
+/// Over the limit on connections: an answer in the shape of both dialects. Of what is asked no more is
+/// looked at than whether it is about our health.
 async fn refuse(mut stream: TcpStream) {
-    let message = "the limit `connections` is reached (HF-010)";
-    let body = serde_json::json!({
-        "type": "error",
-        "error": {"type": "overloaded_error", "code": "overloaded", "message": message},
-    })
-    .to_string();
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         holdfast-code: HF-010\r\nx-should-retry: true\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
+    let greeting = tokio::time::timeout(GREETING, begins_with(&stream, &HEALTH)).await;
+    let answer = match greeting {
+        // An empty body is right for both methods.
+        Ok(Ok(true)) => {
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()
+        }
+        Ok(Ok(false) | Err(_)) | Err(_) => refusal(),
+    };
     let telling = async {
-        stream.write_all((head + &body).as_bytes()).await?;
+        stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         // Closed with a request unread, the answer would be lost on its way.
         tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     };
     // Who does not read it in time has it no better than a reset.
     let _ = tokio::time::timeout(FAREWELL, telling).await;
+}
+
+fn refusal() -> String {
+    let message = "the limit `connections` is reached (HF-010)";
+    let body = serde_json::json!({
+        "type": "error",
+        "error": {"type": "overloaded_error", "code": "overloaded", "message": message},
+    })
+    .to_string();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         holdfast-code: HF-010\r\nx-should-retry: true\r\nretry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// One accept loop among those whose calls still run. Ended at the latest by its drop.
@@ -241,15 +266,21 @@ async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
 
 /// Whether the connection begins with the preface of HTTP/2 (RFC 9113, 3.4); its first bytes tell.
 async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; 4];
+    begins_with(stream, &[b"PRI "]).await
+}
+
+/// Whether the first bytes are one of these, at most 16 each. Takes nothing of them.
+async fn begins_with(stream: &TcpStream, wanted: &[&[u8]]) -> io::Result<bool> {
+    let mut start = [0; 16];
     loop {
         stream.readable().await?;
         let seen = stream.peek(&mut start).await?;
-        if seen == 0 || start[..seen] != b"PRI "[..seen] {
-            return Ok(false);
-        }
-        if seen == start.len() {
+        let seen = &start[..seen];
+        if wanted.iter().any(|wanted| seen.starts_with(wanted)) {
             return Ok(true);
+        }
+        if seen.is_empty() || !wanted.iter().any(|wanted| wanted.starts_with(seen)) {
+            return Ok(false);
         }
         // The socket stays readable while the rest is on its way.
         tokio::time::sleep(PREFACE_POLL).await;
@@ -296,8 +327,19 @@ async fn serve_http2(
         (limits.header_bytes, limits.write_timeout)
     };
     let stream = Patient::new(stream, write_timeout);
-    let service = service_fn(move |request| handle(worker.clone(), request, false));
-    let connection = http2::Builder::new(Local)
+    let turn = Turn::default();
+    let streams = Streams {
+        turn: turn.clone(),
+        limit: write_timeout,
+    };
+    let service = service_fn(move |request| {
+        let (answered, turn) = (handle(worker.clone(), request, false), turn.clone());
+        async move {
+            let response = answered.await?;
+            Ok::<_, Infallible>(response.map(|reply| Noted::new(reply, turn)))
+        }
+    });
+    let connection = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(stream), service);
@@ -307,19 +349,6 @@ async fn serve_http2(
         () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
     }
     connection.await
-}
-
-#[derive(Clone, Copy)]
-struct Local;
-
-impl<F> Executor<F> for Local
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }
 
 async fn handle(

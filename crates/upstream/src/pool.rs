@@ -42,6 +42,11 @@ pub enum Error {
 /// A connection that was idle for longer is not used again: vendors close theirs after a minute or
 /// more, and one whose way was lost meanwhile would take a call with it.
 const LONGEST_IDLE: Duration = Duration::from_mins(1);
+/// What a vendor may send ahead on a stream that is not read: its share of the memory of a slow caller.
+const STREAM_WINDOW: u32 = 128 << 10;
+/// What it may send ahead on all streams of a connection: more than they can fill, since those that are
+/// not read would hold up the others. The most that the protocol knows (RFC 9113, 6.9.1).
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// An HTTP/2 connection with open streams that hears nothing for so long is asked whether it lives.
 const PING_AFTER: Duration = Duration::from_secs(15);
 /// One that does not answer that in time is given up with all its streams. Both together are less than
@@ -293,6 +298,8 @@ impl Pool {
         let (sender, driver) = http2::Builder::new(Local)
             // Until the server has told its own limit; more would be refused by many.
             .initial_max_send_streams(streams.max(1))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_WAIT)

@@ -12,7 +12,7 @@ use crate::words::words;
 pub struct Policy {
     /// How a stream reaches the caller. A call without `stream` is always delivered `whole`.
     pub delivery: Delivery,
-    /// Whether a text that was cut after it was shown may be continued by another target.
+    /// Whether a text that was cut after it was shown may be continued by another target, if it is at most 1 MiB long.
     pub join: bool,
     /// The most calls to one target for one exchange, the first included.
     pub attempts_per_target: u32,

@@ -251,6 +251,8 @@ impl Exchange {
             "joining is off on this route"
         } else if !self.setup.wishes.joinable || !self.paused_messages.is_empty() {
             "an answer of this form can't be joined"
+        } else if self.show.is_text_lost() {
+            "it is too long to be continued"
         } else {
             match join::check(self.show.text()) {
                 Ok(()) => {

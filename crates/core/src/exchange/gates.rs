@@ -124,6 +124,9 @@ impl Exchange {
         let refusal = if self.gate_reads_frames() {
             self.check_frames(leg, verdict)
                 .map(|rejected| rejected.refusal)
+        } else if self.show.is_text_lost() {
+            let limit = self.setup.policy.answer_limit;
+            return Some(format!("its text is over the limit of {limit} bytes"));
         } else {
             let answered = answered(self.show.text(), leg, verdict);
             gated.gate.check(&answered).err()

@@ -6,6 +6,7 @@
 //! it had never come.
 
 mod passed;
+mod said;
 
 use std::collections::VecDeque;
 
@@ -20,6 +21,7 @@ use crate::join::Seam;
 use crate::judge;
 use crate::policy::Delivery;
 use passed::Passed;
+use said::Said;
 
 /// Bytes that wait for the gate.
 #[derive(Debug)]
@@ -131,9 +133,8 @@ pub(super) struct Show {
     note: Note,
     scratch: BytesMut,
     shown: Shown,
-    /// All text shown, where a join may need it.
-    text: String,
-    keeps_text: bool,
+    /// All text shown, where a join or a gate may need it.
+    said: Said,
     /// Tool blocks of this leg that are open or waiting.
     tools: Vec<u32>,
     /// What passed unchanged in this leg, for when the rest of it can't.
@@ -155,7 +156,8 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn new(dialect: Dialect, delivery: Delivery, keeps_text: bool) -> Self {
+    /// `text_limit` = the longest text that a join or a gate may have to know; 0 = neither will ask.
+    pub(super) fn new(dialect: Dialect, delivery: Delivery, text_limit: usize) -> Self {
         Self {
             dialect,
             delivery,
@@ -166,8 +168,7 @@ impl Show {
             note: Note::default(),
             scratch: BytesMut::new(),
             shown: Shown::default(),
-            text: String::new(),
-            keeps_text,
+            said: Said::new(text_limit),
             tools: Vec::new(),
             passed: Passed::default(),
             has_substance: false,
@@ -196,7 +197,7 @@ impl Show {
             self.shown.created = options.created;
         }
         let writer = Writer::resume(self.dialect, options, self.shown.clone());
-        let seam = seam.then(|| Seam::new(&self.text));
+        let seam = seam.then(|| Seam::new(self.said.text()));
         self.begin(Mode::Written { writer, seam });
     }
 
@@ -223,7 +224,12 @@ impl Show {
     }
 
     pub(super) fn text(&self) -> &str {
-        &self.text
+        self.said.text()
+    }
+
+    /// Whether more text was said than is kept, and none of it is.
+    pub(super) fn is_text_lost(&self) -> bool {
+        self.said.is_lost()
     }
 
     pub(super) fn losses(&self) -> &[&'static str] {
@@ -258,7 +264,7 @@ impl Show {
         self.scratch.clear();
         if let Some(mark) = self.mark.take() {
             mark.shown.restore(&mut self.shown);
-            self.text.truncate(mark.text);
+            self.said.truncate(mark.text);
         }
         self.collect_losses();
     }
@@ -372,7 +378,6 @@ impl Show {
             _ => {}
         }
         if let (
-            true,
             Mode::Raw,
             Event::Delta {
                 delta: Delta::Text(text),
@@ -382,9 +387,9 @@ impl Show {
                 block: Block::Text { text },
                 ..
             },
-        ) = (self.keeps_text, &self.mode, event)
+        ) = (&self.mode, event)
         {
-            self.text.push_str(text);
+            self.said.push(text);
         }
     }
 
@@ -464,11 +469,7 @@ impl Show {
         let Mode::Written { writer, seam } = &mut self.mode else {
             return;
         };
-        let mut keep = |text: &str| {
-            if self.keeps_text {
-                self.text.push_str(text);
-            }
-        };
+        let mut keep = |text: &str| self.said.push(text);
         let Some(seam) = seam.as_mut().filter(|seam| !seam.is_done()) else {
             if let Event::Delta {
                 delta: Delta::Text(text),
@@ -537,7 +538,7 @@ impl Listener for Show {
         if self.mark.is_none() {
             self.mark = Some(Mark {
                 shown: Position::of(&self.shown),
-                text: self.text.len(),
+                text: self.said.text().len(),
             });
         }
         self.take_note(event);
