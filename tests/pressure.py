@@ -453,7 +453,7 @@ class Burst:
 
 def check_shed(answer, code="HF-010"):
     assert answer.status == 503, f"{answer.status} {answer.body[:200]!r}"
-    assert (answer.headers["holdfast-code"], answer.headers["retry-after"], answer.headers["x-should-retry"]) == (code, "1", "true"), answer.headers
+    assert (answer.headers["holdfast-code"], answer.headers["retry-after"], answer.headers["x-should-retry"]) == (code, "1", "true"), f"{answer.headers} {answer.body[:400]!r}"
     error = answer.json()
     assert code in error["error"]["message"] and (answer.dialect == "openai" or error["type"] == "error"), error
 
@@ -466,6 +466,8 @@ def overload(keyed, to_vendor):
     async def test():
         async with held.Vendor() as vendor:
             with rig.Gateway(config(vendor, to_vendor, limits={"in_flight": 50})) as gateway:
+                # It serves before its store is open; calls with a key need that.
+                rig.until("the store to be open", lambda: json.loads(rig.ask(gateway.port, "GET", "/readyz")[2])["store"] == "up")
                 burst = Burst(gateway.port, 500, key="k" if keyed else None)
                 refused = await burst.take(450)
                 for answer in refused:
