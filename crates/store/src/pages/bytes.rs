@@ -14,12 +14,13 @@ pub(super) trait Put {
 }
 
 impl Put for Vec<u8> {
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.push(lowest(number) | 0x80);
-            number >>= 7;
+    #[inline]
+    fn number(&mut self, number: u64) {
+        if number < 0x80 {
+            self.push(lowest(number));
+        } else {
+            long_number(self, number);
         }
-        self.push(lowest(number));
     }
 
     fn opt_number(&mut self, number: Option<u64>) {
@@ -29,17 +30,28 @@ impl Put for Vec<u8> {
         }
     }
 
+    #[inline]
     fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.extend_from_slice(text.as_bytes());
     }
 
+    #[inline]
     fn opt_text(&mut self, text: Option<&str>) {
         self.push(text.is_some().into());
         if let Some(text) = text {
             self.text(text);
         }
     }
+}
+
+/// Most numbers are lengths of words.
+fn long_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(lowest(number) | 0x80);
+        number >>= 7;
+    }
+    bytes.push(lowest(number));
 }
 
 const fn lowest(number: u64) -> u8 {
