@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::bulk::{Bulk, BulkRow};
 use super::sql::Tx;
@@ -206,6 +206,15 @@ impl<T> Drop for Delivery<T> {
 // === impl Waiting ===
 
 impl<T> Waiting<T> {
+    /// As [`Self::done`], or until the writer is stuck: then it may still happen.
+    pub(crate) async fn done_unless(self, stuck: &Notify) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = self.done() => done,
+            () = stuck.notified() => Err(Error::stuck()),
+        }
+    }
+
     pub(crate) async fn done(self) -> Result<T> {
         match self.0.await {
             Ok(delivery) => delivery.take(),
