@@ -222,3 +222,25 @@ impl<T> Waiting<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_core::time::Time;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_after_its_waiter_gave_up_is_undone() {
+        let undos = Arc::new(Undos::default());
+        let token = "t".to_owned();
+        let undo = Some(Undo::Effects { token });
+        let nothing: Run<(), ()> = |_, ()| Box::pin(async { Ok(()) });
+        let (job, waiting) = call(Shape::One, (), nothing, undo, &undos);
+        let stuck = Notify::new();
+        let waits = waiting.done_unless(&stuck);
+        let (given, ()) = tokio::join!(waits, async { stuck.notify_waiters() });
+        assert_eq!(given, Err(Error::stuck()));
+        job.finish(Ok(()));
+        assert_eq!(undos.take(Time::new(std::time::Duration::MAX)).len(), 1);
+    }
+}

@@ -85,16 +85,21 @@ fn bind(statement: &mut Statement<'_>, args: &[Value]) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sql::args;
     use super::*;
+
+    fn int(number: i64) -> Value {
+        number.into()
+    }
 
     #[test]
     fn a_value_goes_where_its_number_stands() {
         let link = Link::open(Path::new(":memory:"), Duration::ZERO, &[]).unwrap();
-        let rows = link.rows("SELECT $2, $1, $2", &args![7_i64, "two"]).unwrap();
+        let rows = link
+            .rows("SELECT $2, $1, $2", &[int(7), "two".into()])
+            .unwrap();
         let (one, two) = (Cell::Integer(7), Cell::Text("two".to_owned()));
         assert_eq!(rows, [[two.clone(), one, two]]);
-        assert!(link.rows("SELECT ?, ?", &args![1_i64]).is_err());
+        assert!(link.rows("SELECT ?, ?", &[int(1)]).is_err());
     }
 
     #[test]
@@ -102,7 +107,7 @@ mod tests {
         let link = Link::open(Path::new(":memory:"), Duration::ZERO, &[]).unwrap();
         link.execute("CREATE TABLE a (n BIGINT)", &[]).unwrap();
         let insert = "INSERT INTO a VALUES (?), (?) RETURNING n";
-        assert_eq!(link.execute(insert, &args![1_i64, 2_i64]), Ok(2));
-        assert_eq!(link.execute("DELETE FROM a WHERE n = $1", &args![3_i64]), Ok(0));
+        assert_eq!(link.execute(insert, &[int(1), int(2)]), Ok(2));
+        assert_eq!(link.execute("DELETE FROM a WHERE n = $1", &[int(3)]), Ok(0));
     }
 }

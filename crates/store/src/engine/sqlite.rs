@@ -50,13 +50,13 @@ impl Sqlite {
     ) -> Result<Self> {
         let lock = lock(path)?;
         let queue = Arc::new(Queue::new(options.queue));
-        let writes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             path: path.to_owned(),
             timeout: options.timeout,
             owner: Arc::clone(&owner),
             health: Arc::clone(&health),
-            writes: Arc::clone(&writes),
+            writes: Arc::clone(&count),
             link: None,
             cap: None,
         };
@@ -77,7 +77,7 @@ impl Sqlite {
         Ok(Self {
             runtime: runtime.clone(),
             queue,
-            writes,
+            writes: count,
             readers,
             reading: Arc::new(Semaphore::new(options.queue.max(1))),
             owner,

@@ -28,8 +28,9 @@ const CHECKPOINT_PAGES: &str = "4000";
 /// The log's file is cut to this after a checkpoint, in bytes.
 const LOG_BYTES: &str = "67108864";
 
-/// Memory for pages, in KiB (negative, as `SQLite` wants it).
-const CACHE: &str = "-32000";
+/// Memory for pages of one connection, in KiB (negative, as `SQLite` wants it). The writer walks over all
+/// of them after each commit that split a page.
+const CACHE: &str = "-8000";
 
 /// What is set on every connection.
 pub(crate) const PRAGMAS: [(&str, &str); 6] = [
