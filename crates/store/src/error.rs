@@ -37,6 +37,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The disk does not answer.
+    pub(crate) fn stuck() -> Self {
+        Self::Unavailable("no answer in time".to_owned())
+    }
+
     /// Whether the same call would fail in the same way for ever.
     pub fn is_lasting(&self) -> bool {
         match self {

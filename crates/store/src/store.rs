@@ -189,7 +189,7 @@ impl Store {
     {
         let (job, waiting) = call(shape, args, run, Some(undo), &self.inner.undos);
         self.inner.engine.write(job)?;
-        waiting.done().await
+        waiting.done_unless(&self.inner.health.stuck).await
     }
 
     /// Writes what many do at once, and gives back like [`Self::take`].
@@ -207,7 +207,7 @@ impl Store {
         let undos = &self.inner.undos;
         let (job, waiting) = quick_call(Shape::One, args, run, quick, undo, undos);
         self.inner.engine.write(job)?;
-        waiting.done().await
+        waiting.done_unless(&self.inner.health.stuck).await
     }
 
     /// What was taken and can't be opened is nobody's again.
@@ -253,7 +253,7 @@ impl Inner {
     {
         let (job, waiting) = call(shape, args, run, None, &self.undos);
         self.engine.write(job)?;
-        waiting.done().await
+        waiting.done_unless(&self.health.stuck).await
     }
 }
 

@@ -1,8 +1,7 @@
 //! Many operations in one statement, where they are of one kind and come together.
 //!
-//! Every statement on `SQLite` goes to another thread and back. What most calls do (a claim that finds
-//! nothing, a completion of one's own) can be said for many in one breath; whoever it did not fit
-//! runs by itself afterwards, as if nothing had been tried.
+//! What most calls do (a claim that finds nothing, a completion of one's own) can be said for many in
+//! one breath; whoever it did not fit runs by itself afterwards, as if nothing had been tried.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

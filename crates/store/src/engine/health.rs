@@ -33,6 +33,8 @@ pub(crate) struct Health {
     trouble: Mutex<Option<Error>>,
     /// Rings when it became ill, so that somebody looks for its recovery.
     pub(crate) ill: Notify,
+    /// Rings while the writer does not come back from the disk.
+    pub(crate) stuck: Notify,
     pub(crate) events: watch::Sender<u64>,
     pub(crate) waiting: AtomicUsize,
     pub(crate) operations: AtomicU64,
@@ -46,6 +48,7 @@ impl Health {
             well: watch::Sender::new(true),
             trouble: Mutex::new(None),
             ill: Notify::new(),
+            stuck: Notify::new(),
             events: watch::Sender::new(0),
             waiting: AtomicUsize::new(0),
             operations: AtomicU64::new(0),
@@ -131,6 +134,24 @@ pub(crate) fn judge(error: &sqlx::Error) -> Trouble {
             )
         }
         other => trouble(Error::Internal(other.to_string()), Remedy::None),
+    }
+}
+
+/// What an error of the writer's own connection means.
+pub(crate) fn judge_link(error: &rusqlite::Error) -> Trouble {
+    let error = match error {
+        rusqlite::Error::SqliteFailure(code, message) => {
+            let message = message.as_deref().unwrap_or("no words");
+            return sqlite(code.extended_code.into(), message);
+        }
+        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::Utf8Error(..) => {
+            Error::Corrupt(error.to_string())
+        }
+        other => Error::Internal(other.to_string()),
+    };
+    Trouble {
+        error,
+        remedy: Remedy::None,
     }
 }
 

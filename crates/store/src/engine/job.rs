@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::bulk::{Bulk, BulkRow};
 use super::sql::Tx;
@@ -206,10 +206,41 @@ impl<T> Drop for Delivery<T> {
 // === impl Waiting ===
 
 impl<T> Waiting<T> {
+    /// As [`Self::done`], or until the writer is stuck: then it may still happen.
+    pub(crate) async fn done_unless(self, stuck: &Notify) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = self.done() => done,
+            () = stuck.notified() => Err(Error::stuck()),
+        }
+    }
+
     pub(crate) async fn done(self) -> Result<T> {
         match self.0.await {
             Ok(delivery) => delivery.take(),
             Err(_) => Err(Error::Unavailable("it is closed".to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_core::time::Time;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_after_its_waiter_gave_up_is_undone() {
+        let undos = Arc::new(Undos::default());
+        let token = "t".to_owned();
+        let undo = Some(Undo::Effects { token });
+        let nothing: Run<(), ()> = |_, ()| Box::pin(async { Ok(()) });
+        let (job, waiting) = call(Shape::One, (), nothing, undo, &undos);
+        let stuck = Notify::new();
+        let waits = waiting.done_unless(&stuck);
+        let (given, ()) = tokio::join!(waits, async { stuck.notify_waiters() });
+        assert_eq!(given, Err(Error::stuck()));
+        job.finish(Ok(()));
+        assert_eq!(undos.take(Time::new(std::time::Duration::MAX)).len(), 1);
     }
 }

@@ -6,12 +6,15 @@
 pub(crate) mod bulk;
 pub(crate) mod health;
 pub(crate) mod job;
+pub(crate) mod link;
 pub(crate) mod migrate;
 pub(crate) mod owners;
 pub(crate) mod postgres;
+pub(crate) mod queue;
 pub(crate) mod sql;
 pub(crate) mod sqlite;
 pub(crate) mod undo;
+pub(crate) mod writer;
 
 use crate::error::Result;
 use job::Job;

@@ -7,13 +7,15 @@
 use std::sync::Arc;
 
 use holdfast_core::time::Wall;
+use rusqlite::types::Value as Cell;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Executor as _, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Transaction};
 
-use super::health::{Remedy, judge};
+use super::health::{Remedy, Trouble, judge, judge_link};
+use super::link::Link;
 use crate::error::{Error, Result};
 
 /// A value to be bound. The kind of a null matters to PostgreSQL.
@@ -37,6 +39,7 @@ pub(crate) struct Row {
 }
 
 enum Raw {
+    Link(Vec<Cell>),
     Sqlite(SqliteRow),
     Postgres(PgRow),
 }
@@ -54,8 +57,10 @@ pub(crate) struct Tx {
 }
 
 pub(crate) enum Conn {
-    Writer(Box<SqliteConnection>),
+    Writer(Link),
     Reader(PoolConnection<Sqlite>),
+    /// For checks and copies.
+    Patient(Box<SqliteConnection>),
     Postgres(Transaction<'static, Postgres>),
 }
 
@@ -170,6 +175,40 @@ impl From<&Option<Vec<u8>>> for Value {
     }
 }
 
+// === impl FromCell ===
+
+/// What a cell of the writer's connection holds, if it is of that kind.
+trait FromCell: Sized {
+    fn from_cell(cell: Cell) -> Option<Self>;
+}
+
+macro_rules! from_cell {
+    ($($kind:ty, $variant:ident;)+) => {$(
+        impl FromCell for $kind {
+            fn from_cell(cell: Cell) -> Option<Self> {
+                match cell {
+                    Cell::$variant(value) => Some(value),
+                    _ => None,
+                }
+            }
+        }
+    )+};
+}
+from_cell! {
+    i64, Integer;
+    String, Text;
+    Vec<u8>, Blob;
+}
+
+impl<T: FromCell> FromCell for Option<T> {
+    fn from_cell(cell: Cell) -> Option<Self> {
+        match cell {
+            Cell::Null => Some(None),
+            cell => T::from_cell(cell).map(Some),
+        }
+    }
+}
+
 // === impl Row ===
 
 macro_rules! column {
@@ -177,7 +216,13 @@ macro_rules! column {
         pub(crate) fn $name(&mut self) -> Result<$kind> {
             let at = self.at;
             self.at += 1;
-            match &self.raw {
+            match &mut self.raw {
+                Raw::Link(cells) => {
+                    let cell = cells.get_mut(at).map(|cell| std::mem::replace(cell, Cell::Null));
+                    return cell
+                        .and_then(FromCell::from_cell)
+                        .ok_or_else(|| Error::Corrupt(format!("column {at} is of another kind")));
+                }
                 Raw::Sqlite(row) => row.try_get(at),
                 Raw::Postgres(row) => row.try_get(at),
             }
@@ -284,7 +329,11 @@ impl Tx {
 
     pub(crate) async fn execute_text(&mut self, sql: SqlStr, args: Vec<Value>) -> Result<u64> {
         let done = match &mut self.conn {
-            Conn::Writer(conn) => (&mut **conn)
+            Conn::Writer(link) => {
+                let done = link.execute(sql.as_str(), &args);
+                return done.map_err(|error| self.troubled(judge_link(&error)));
+            }
+            Conn::Patient(conn) => (&mut **conn)
                 .execute(for_sqlite(sql, args))
                 .await
                 .map(|done| done.rows_affected()),
@@ -297,11 +346,10 @@ impl Tx {
                 .await
                 .map(|done| done.rows_affected()),
         };
-        done.map_err(|error| self.failed(&error))
+        done.map_err(|error| self.troubled(judge(&error)))
     }
 
-    fn failed(&mut self, error: &sqlx::Error) -> Error {
-        let trouble = judge(error);
+    fn troubled(&mut self, trouble: Trouble) -> Error {
         self.remedy = trouble.remedy;
         trouble.error
     }
@@ -323,7 +371,13 @@ impl Tx {
 
     pub(crate) async fn rows_text(&mut self, sql: SqlStr, args: Vec<Value>) -> Result<Vec<Row>> {
         let rows: std::result::Result<Vec<Row>, sqlx::Error> = match &mut self.conn {
-            Conn::Writer(conn) => (&mut **conn)
+            Conn::Writer(link) => {
+                let rows = link.rows(sql.as_str(), &args);
+                return rows
+                    .map(|rows| rows.into_iter().map(Row::from).collect())
+                    .map_err(|error| self.troubled(judge_link(&error)));
+            }
+            Conn::Patient(conn) => (&mut **conn)
                 .fetch_all(for_sqlite(sql, args))
                 .await
                 .map(|rows| rows.into_iter().map(Row::from).collect()),
@@ -336,7 +390,7 @@ impl Tx {
                 .await
                 .map(|rows| rows.into_iter().map(Row::from).collect()),
         };
-        rows.map_err(|error| self.failed(&error))
+        rows.map_err(|error| self.troubled(judge(&error)))
     }
 
     /// The first row of a statement.
@@ -380,6 +434,15 @@ impl Tx {
         }
         self.rang = true;
         Ok(())
+    }
+}
+
+impl From<Vec<Cell>> for Row {
+    fn from(cells: Vec<Cell>) -> Self {
+        Self {
+            raw: Raw::Link(cells),
+            at: 0,
+        }
     }
 }
 

@@ -1,52 +1,30 @@
-//! `SQLite`: one writer that commits in groups, several readers.
-//!
-//! Operations that wait are run in one transaction, synced once, and only then answered. One that
-//! fails is undone alone; where the database itself gives up on the transaction, each is run again by
-//! itself, so that one can't spoil the others'. A commit that fails is told to everyone in it.
+//! `SQLite`: one writer on a thread of its own, several readers, and the file's lock.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Semaphore, oneshot};
 
-use super::bulk;
 use super::health::{Health, judge};
-use super::job::{Job, Shape};
-use super::migrate::migrate;
-use super::sql::{Conn, Tx, args, assembled};
+use super::job::Job;
+use super::link::STATEMENTS;
+use super::queue::{Order, Queue};
+use super::sql::{Conn, Tx};
+use super::writer::{PRAGMAS, Writer};
 use crate::error::{Error, Result};
 use crate::options::Options;
 
-/// Prepared statements kept for each connection.
-const STATEMENTS: usize = 256;
-
-/// The log is folded into the database after this many pages (16 MiB).
-const CHECKPOINT_PAGES: &str = "4000";
-
-/// The log's file is cut to this after a checkpoint, in bytes.
-const LOG_BYTES: &str = "67108864";
-
-/// Memory for pages of one connection; negative = KiB.
-const CACHE: &str = "-32000";
-
-/// The longest that a group waits for its members; also the shortest commit that makes it wait.
-const GATHER: Duration = Duration::from_millis(1);
-
 pub(crate) struct Sqlite {
     runtime: Handle,
-    queue: mpsc::Sender<Order>,
+    queue: Arc<Queue>,
     /// Operations that wait for the writer or run.
     writes: Arc<AtomicUsize>,
     readers: SqlitePool,
@@ -54,30 +32,10 @@ pub(crate) struct Sqlite {
     owner: Arc<str>,
     health: Arc<Health>,
     timeout: Duration,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Tells that the writer's thread has ended.
+    writing: Mutex<Option<oneshot::Receiver<()>>>,
     /// Held while the process has the database.
     lock: Mutex<Option<File>>,
-}
-
-enum Order {
-    Do(Box<dyn Job>),
-    /// Caps the database's pages; for the writer's connection only.
-    Cap(i64, oneshot::Sender<Result<()>>),
-}
-
-/// The writing end: a connection that is made anew where it broke.
-struct Writer {
-    options: SqliteConnectOptions,
-    conn: Option<Box<SqliteConnection>>,
-    owner: Arc<str>,
-    health: Arc<Health>,
-    /// The longest that a batch may take.
-    timeout: Duration,
-    cap: Option<i64>,
-    /// Operations that wait or run.
-    writes: Arc<AtomicUsize>,
-    /// How many there were when the last group was about to be answered.
-    present: usize,
 }
 
 // === impl Sqlite ===
@@ -91,36 +49,31 @@ impl Sqlite {
         health: Arc<Health>,
     ) -> Result<Self> {
         let lock = lock(path)?;
-        let connect = connect_options(path, options.timeout);
-        let conn = connect
-            .clone()
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .connect()
-            .await
-            .map_err(|error| judge(&error).error)?;
+        let queue = Arc::new(Queue::new(options.queue));
         let count = Arc::new(AtomicUsize::new(0));
-        let mut writer = Writer {
-            options: connect.clone(),
-            conn: Some(Box::new(conn)),
+        let writer = Writer {
+            path: path.to_owned(),
+            timeout: options.timeout,
             owner: Arc::clone(&owner),
             health: Arc::clone(&health),
-            timeout: options.timeout,
-            cap: None,
             writes: Arc::clone(&count),
-            present: 0,
+            link: None,
+            cap: None,
         };
-        writer.migrate().await?;
+        let writing = start(writer, Arc::clone(&queue), options.batch.max(1)).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
             .acquire_timeout(options.timeout)
             .test_before_acquire(false)
-            .connect_with(connect.pragma("query_only", "on"))
+            .connect_with(connect_options(path, options.timeout).pragma("query_only", "on"))
             .await
-            .map_err(|error| judge(&error).error)?;
-        let (queue, orders) = mpsc::channel(options.queue.max(1));
-        let batch = options.batch.max(1);
-        let writing = runtime.spawn(writer.work(orders, batch));
+            .map_err(|error| judge(&error).error)
+            .inspect_err(|_| queue.close())?;
+        runtime.spawn(tell_stuck(
+            Arc::downgrade(&queue),
+            Arc::clone(&health),
+            options.timeout,
+        ));
         Ok(Self {
             runtime: runtime.clone(),
             queue,
@@ -130,7 +83,7 @@ impl Sqlite {
             owner,
             health,
             timeout: options.timeout,
-            writer: Mutex::new(Some(writing)),
+            writing: Mutex::new(Some(writing)),
             lock: Mutex::new(Some(lock)),
         })
     }
@@ -138,10 +91,9 @@ impl Sqlite {
     pub(crate) fn write(&self, job: Box<dyn Job>) -> Result<()> {
         self.health.waiting.fetch_add(1, Ordering::Relaxed);
         self.writes.fetch_add(1, Ordering::Relaxed);
-        self.queue.try_send(Order::Do(job)).map_err(|error| {
+        self.queue.put(Order::Do(job)).inspect_err(|_| {
             self.health.waiting.fetch_sub(1, Ordering::Relaxed);
             self.writes.fetch_sub(1, Ordering::Relaxed);
-            refused(&error)
         })
     }
 
@@ -167,7 +119,7 @@ impl Sqlite {
             };
             let done = match tokio::time::timeout(timeout, reading).await {
                 Ok(done) => done,
-                Err(_) => Err(Error::Unavailable("no answer in time".to_owned())),
+                Err(_) => Err(Error::stuck()),
             };
             if let Err(error) = &done {
                 health.note(error);
@@ -183,9 +135,7 @@ impl Sqlite {
     /// Caps the database's size. In pages; 0 = as far as `SQLite` goes.
     pub(crate) async fn cap(&self, pages: i64) -> Result<()> {
         let (answer, done) = oneshot::channel();
-        self.queue
-            .try_send(Order::Cap(pages, answer))
-            .map_err(|error| refused(&error))?;
+        self.queue.put(Order::Cap(pages, answer))?;
         done.await
             .unwrap_or_else(|_| Err(Error::Unavailable("it is closed".to_owned())))
     }
@@ -200,7 +150,7 @@ impl Sqlite {
             .await
             .map_err(|error| judge(&error).error)?;
         Ok(Tx::new(
-            Conn::Writer(Box::new(conn)),
+            Conn::Patient(Box::new(conn)),
             Arc::clone(&self.owner),
         ))
     }
@@ -215,21 +165,24 @@ impl Sqlite {
             .await
             .map_err(|error| judge(&error).error)?;
         let nobody = Arc::from("");
-        Ok(Tx::new(Conn::Writer(Box::new(conn)), nobody))
+        Ok(Tx::new(Conn::Patient(Box::new(conn)), nobody))
     }
 
+    /// What was handed in is done first, unless the disk does not answer.
     pub(crate) async fn close(&self) {
-        let writing = self.writer.lock().take();
+        self.queue.close();
+        let writing = self.writing.lock().take();
         if let Some(writing) = writing {
-            let (answer, done) = oneshot::channel();
-            // A negative cap is the end: nothing behind it is run.
-            if self.queue.send(Order::Cap(-1, answer)).await.is_ok() {
-                drop(done.await);
-            }
-            drop(writing.await);
+            drop(tokio::time::timeout(self.timeout, writing).await);
         }
         self.readers.close().await;
         drop(self.lock.lock().take());
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
 
@@ -239,10 +192,40 @@ impl std::fmt::Debug for Sqlite {
     }
 }
 
-fn refused(error: &mpsc::error::TrySendError<Order>) -> Error {
-    match error {
-        mpsc::error::TrySendError::Full(_) => Error::Busy,
-        mpsc::error::TrySendError::Closed(_) => Error::Unavailable("it is closed".to_owned()),
+/// Starts the writer's thread; ready when the file is. Gives what tells of its end.
+async fn start(
+    mut writer: Writer,
+    queue: Arc<Queue>,
+    most: usize,
+) -> Result<oneshot::Receiver<()>> {
+    let (ready, is_ready) = oneshot::channel();
+    let (ended, has_ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("store".to_owned())
+        .spawn(move || {
+            let prepared = writer.prepare();
+            let works = prepared.is_ok();
+            if ready.send(prepared).is_ok() && works {
+                writer.work(&queue, most);
+            }
+            drop(ended);
+        })
+        .map_err(|error| Error::Unavailable(format!("it has no thread ({})", error.kind())))?;
+    is_ready
+        .await
+        .unwrap_or_else(|_| Err(Error::Unavailable("its thread broke".to_owned())))
+        .map(|()| has_ended)
+}
+
+/// Tells those who wait for a disk that does not answer, until the store is gone.
+async fn tell_stuck(queue: Weak<Queue>, health: Arc<Health>, timeout: Duration) {
+    loop {
+        tokio::time::sleep(timeout / 4).await;
+        let Some(queue) = queue.upgrade() else { return };
+        if queue.is_stuck(timeout) {
+            health.note(&Error::stuck());
+            health.stuck.notify_waiters();
+        }
     }
 }
 
@@ -271,259 +254,12 @@ fn lock(path: &Path) -> Result<File> {
 }
 
 fn connect_options(path: &Path, timeout: Duration) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(false)
         .busy_timeout(timeout)
         .statement_cache_capacity(STATEMENTS)
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        .pragma("journal_size_limit", LOG_BYTES)
-        .pragma("cache_size", CACHE)
-        .pragma("temp_store", "memory")
-        .disable_statement_logging()
-}
-
-// === impl Writer ===
-
-impl Writer {
-    async fn work(mut self, mut orders: mpsc::Receiver<Order>, most: usize) {
-        let mut batch = Vec::with_capacity(most);
-        let mut caps = Vec::new();
-        let mut open = true;
-        let mut expected = 0;
-        while open && orders.recv_many(&mut batch, most).await > 0 {
-            gather(&mut orders, &mut batch, most.min(expected)).await;
-            let started = Instant::now();
-            let mut jobs = Vec::with_capacity(batch.len());
-            for order in batch.drain(..) {
-                match order {
-                    Order::Do(job) => jobs.push(job),
-                    Order::Cap(pages, answer) => caps.push((pages, answer)),
-                }
-            }
-            // Who is answered now comes back soon, and who came meanwhile is there already. Where a
-            // sync costs nothing, waiting for them gains nothing.
-            if !jobs.is_empty() {
-                self.batch(jobs).await;
-            }
-            expected = if started.elapsed() >= GATHER {
-                self.present
-            } else {
-                0
-            };
-            for (pages, answer) in caps.drain(..) {
-                open = pages >= 0;
-                drop(answer.send(self.cap(pages).await));
-            }
-        }
-        if let Some(conn) = self.conn.take() {
-            // The last connection to close folds the log in.
-            drop(conn.close().await);
-        }
-    }
-
-    /// Runs these together, and answers each.
-    async fn batch(&mut self, mut jobs: Vec<Box<dyn Job>>) {
-        let count = jobs.len();
-        let (fate, rang) = self.together(&mut jobs).await;
-        match fate {
-            Fate::Committed => self.answer(jobs, &Ok(()), rang),
-            Fate::Lost(error) => self.answer(jobs, &Err(error), false),
-            Fate::Spoilt(error) if count == 1 => self.answer(jobs, &Err(error), false),
-            Fate::Spoilt(_) => {
-                for job in jobs {
-                    let mut alone = vec![job];
-                    let (fate, rang) = self.together(&mut alone).await;
-                    match fate {
-                        Fate::Committed => self.answer(alone, &Ok(()), rang),
-                        Fate::Lost(error) | Fate::Spoilt(error) => {
-                            self.answer(alone, &Err(error), false);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn answer(&mut self, jobs: Vec<Box<dyn Job>>, told: &Result<()>, rang: bool) {
-        let count = jobs.len();
-        self.present = self.writes.fetch_sub(count, Ordering::Relaxed);
-        self.health.waiting.fetch_sub(count, Ordering::Relaxed);
-        self.health
-            .operations
-            .fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
-        match told {
-            Ok(()) => {
-                self.health.commits.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(error) => self.health.note(error),
-        }
-        for job in jobs {
-            job.finish(told.clone());
-        }
-        if rang {
-            self.health.ring();
-        }
-    }
-
-    /// One transaction with all of them, within the time that it may take.
-    async fn together(&mut self, jobs: &mut [Box<dyn Job>]) -> (Fate, bool) {
-        let conn = match self.connected().await {
-            Ok(conn) => conn,
-            Err(error) => return (Fate::Lost(error), false),
-        };
-        let mut tx = Tx::new(Conn::Writer(conn), Arc::clone(&self.owner));
-        let fate = tokio::time::timeout(self.timeout, transact(&mut tx, jobs, &self.health)).await;
-        let rang = tx.rang;
-        match fate {
-            Ok(fate) => {
-                // After an error on the file the connection's idea of it may be wrong.
-                let keep = match &fate {
-                    Fate::Committed => true,
-                    Fate::Lost(error) | Fate::Spoilt(error) => {
-                        !matches!(error, Error::Unavailable(_) | Error::Corrupt(_))
-                    }
-                };
-                if keep && let Conn::Writer(conn) = tx.into_conn() {
-                    self.conn = Some(conn);
-                }
-                (fate, rang)
-            }
-            Err(_) => (
-                Fate::Lost(Error::Unavailable("no answer in time".to_owned())),
-                false,
-            ),
-        }
-    }
-
-    async fn connected(&mut self) -> Result<Box<SqliteConnection>> {
-        if let Some(conn) = self.conn.take() {
-            return Ok(conn);
-        }
-        let connecting = tokio::time::timeout(self.timeout, self.options.connect()).await;
-        let conn = connecting
-            .map_err(|_| Error::Unavailable("no connection in time".to_owned()))?
-            .map_err(|error| judge(&error).error)?;
-        let mut tx = Tx::new(Conn::Writer(Box::new(conn)), Arc::clone(&self.owner));
-        if let Some(pages) = self.cap {
-            set_cap(&mut tx, pages).await?;
-        }
-        match tx.into_conn() {
-            Conn::Writer(conn) => Ok(conn),
-            Conn::Reader(_) | Conn::Postgres(_) => {
-                Err(Error::Internal("another connection came back".to_owned()))
-            }
-        }
-    }
-
-    async fn cap(&mut self, pages: i64) -> Result<()> {
-        if pages < 0 {
-            return Ok(());
-        }
-        self.cap = (pages > 0).then_some(pages);
-        let conn = self.connected().await?;
-        let mut tx = Tx::new(Conn::Writer(conn), Arc::clone(&self.owner));
-        let done = set_cap(&mut tx, pages).await;
-        if let Conn::Writer(conn) = tx.into_conn() {
-            self.conn = Some(conn);
-        }
-        done
-    }
-
-    async fn migrate(&mut self) -> Result<()> {
-        let conn = self.connected().await?;
-        let mut tx = Tx::new(Conn::Writer(conn), Arc::clone(&self.owner));
-        tx.execute("BEGIN IMMEDIATE", args![]).await?;
-        migrate(&mut tx, &()).await?;
-        tx.execute("COMMIT", args![]).await?;
-        if let Conn::Writer(conn) = tx.into_conn() {
-            self.conn = Some(conn);
-        }
-        Ok(())
-    }
-}
-
-/// Waits a moment for as many as are expected. Without it, callers fall into two groups, each of which
-/// waits for the other's sync.
-async fn gather(orders: &mut mpsc::Receiver<Order>, batch: &mut Vec<Order>, expected: usize) {
-    let limit = Instant::now() + GATHER;
-    while batch.len() < expected {
-        let more = orders.recv_many(batch, expected - batch.len());
-        match timeout_at(limit, more).await {
-            Ok(some) if some > 0 => {}
-            _ => return,
-        }
-    }
-}
-
-/// How a transaction ended.
-enum Fate {
-    Committed,
-    /// Nobody's operation happened (or, where the file failed, perhaps).
-    Lost(Error),
-    /// One operation brought the whole transaction down; nothing happened.
-    Spoilt(Error),
-}
-
-async fn transact(tx: &mut Tx, jobs: &mut [Box<dyn Job>], health: &Health) -> Fate {
-    if let Err(error) = tx.execute("BEGIN IMMEDIATE", args![]).await {
-        return Fate::Lost(error);
-    }
-    if let Err(error) = all(tx, jobs, health).await {
-        // It may be over already: then this fails, and that is right.
-        drop(tx.execute("ROLLBACK", args![]).await);
-        tx.rang = false;
-        return Fate::Spoilt(error);
-    }
-    match tx.execute("COMMIT", args![]).await {
-        Ok(_) => Fate::Committed,
-        Err(error) => {
-            drop(tx.execute("ROLLBACK", args![]).await);
-            tx.rang = false;
-            match error {
-                // Surely nothing happened, and what needs no room can still be done.
-                Error::Full(_) => Fate::Spoilt(error),
-                _ => Fate::Lost(error),
-            }
-        }
-    }
-}
-
-async fn all(tx: &mut Tx, jobs: &mut [Box<dyn Job>], health: &Health) -> Result<()> {
-    for job in bulk::together(tx, jobs).await? {
-        step(tx, job, health).await?;
-    }
-    Ok(())
-}
-
-/// Runs one operation. An error says that the whole transaction is spoilt.
-async fn step(tx: &mut Tx, job: &mut Box<dyn Job>, health: &Health) -> Result<()> {
-    if job.shape() == Shape::One {
-        return job.run(tx).await;
-    }
-    tx.execute("SAVEPOINT operation", args![]).await?;
-    if let Err(error) = job.run(tx).await {
-        if !matches!(error, Error::Internal(_) | Error::TooLarge { .. }) {
-            return Err(error);
-        }
-        health.note(&error);
-        tx.execute("ROLLBACK TO operation", args![]).await?;
-    }
-    tx.execute("RELEASE operation", args![]).await?;
-    Ok(())
-}
-
-async fn set_cap(tx: &mut Tx, pages: i64) -> Result<()> {
-    let pages = if pages == 0 {
-        i64::from(u32::MAX) - 1
-    } else {
-        pages
-    };
-    tx.rows_text(
-        assembled(format!("PRAGMA max_page_count = {pages}")),
-        args![],
-    )
-    .await
-    .map(drop)
+        .disable_statement_logging();
+    PRAGMAS.into_iter().fold(options, |options, (name, value)| {
+        options.pragma(name, value)
+    })
 }

@@ -1,0 +1,113 @@
+//! The writer's own connection to `SQLite`: a statement is run where it is asked for.
+//!
+//! The pool's connections have a thread each, and every statement goes there and back. A group of
+//! operations has several; on one thread they cost what `SQLite` makes of them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, OpenFlags, Statement};
+
+use super::sql::Value;
+
+/// Prepared statements that are kept.
+pub(crate) const STATEMENTS: usize = 256;
+
+/// A connection.
+pub(crate) struct Link(Connection);
+
+impl Link {
+    /// Opens the file, and makes it where there is none.
+    pub(crate) fn open(
+        path: &Path,
+        timeout: Duration,
+        pragmas: &[(&str, &str)],
+    ) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags)?;
+        conn.busy_timeout(timeout)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        for (name, value) in pragmas {
+            conn.pragma_update(None, name, value)?;
+        }
+        Ok(Self(conn))
+    }
+
+    /// Runs a statement and gives the number of rows that it changed.
+    pub(crate) fn execute(&self, sql: &str, args: &[Value]) -> rusqlite::Result<u64> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        bind(&mut statement, args)?;
+        let mut rows = statement.raw_query();
+        while rows.next()?.is_some() {}
+        Ok(self.0.changes())
+    }
+
+    /// The rows of a statement.
+    pub(crate) fn rows(&self, sql: &str, args: &[Value]) -> rusqlite::Result<Vec<Vec<Cell>>> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        bind(&mut statement, args)?;
+        let columns = statement.column_count();
+        let mut rows = statement.raw_query();
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(
+                (0..columns)
+                    .map(|at| row.get(at))
+                    .collect::<Result<_, _>>()?,
+            );
+        }
+        Ok(all)
+    }
+}
+
+/// Places are numbered where one text serves both databases, and `SQLite` counts them in the order in
+/// which they first appear.
+fn bind(statement: &mut Statement<'_>, args: &[Value]) -> rusqlite::Result<()> {
+    for place in 1..=statement.parameter_count() {
+        let number = match statement.parameter_name(place) {
+            None => place,
+            Some(name) => name[1..].parse().unwrap_or(place),
+        };
+        let Some(value) = number.checked_sub(1).and_then(|at| args.get(at)) else {
+            return Err(rusqlite::Error::InvalidParameterCount(args.len(), place));
+        };
+        match value {
+            Value::Text(text) => statement.raw_bind_parameter(place, text.as_deref())?,
+            Value::Int(number) => statement.raw_bind_parameter(place, number)?,
+            Value::Blob(bytes) => statement.raw_bind_parameter(place, bytes.as_deref())?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn int(number: i64) -> Value {
+        number.into()
+    }
+
+    #[test]
+    fn a_value_goes_where_its_number_stands() {
+        let link = Link::open(Path::new(":memory:"), Duration::ZERO, &[]).unwrap();
+        let rows = link
+            .rows("SELECT $2, $1, $2", &[int(7), "two".into()])
+            .unwrap();
+        let (one, two) = (Cell::Integer(7), Cell::Text("two".to_owned()));
+        assert_eq!(rows, [[two.clone(), one, two]]);
+        assert!(link.rows("SELECT ?, ?", &[int(1)]).is_err());
+    }
+
+    #[test]
+    fn changed_rows_are_counted() {
+        let link = Link::open(Path::new(":memory:"), Duration::ZERO, &[]).unwrap();
+        link.execute("CREATE TABLE a (n BIGINT)", &[]).unwrap();
+        let insert = "INSERT INTO a VALUES (?), (?) RETURNING n";
+        assert_eq!(link.execute(insert, &[int(1), int(2)]), Ok(2));
+        assert_eq!(link.execute("DELETE FROM a WHERE n = $1", &[int(3)]), Ok(0));
+    }
+}
