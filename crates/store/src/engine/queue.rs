@@ -11,8 +11,11 @@ use tokio::sync::oneshot;
 use super::job::Job;
 use crate::error::{Error, Result};
 
-/// The longest that a group waits for its members; also the shortest commit that makes it wait.
-const GATHER: Duration = Duration::from_millis(1);
+/// The longest that a group waits for its members.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// The shortest commit that makes it wait.
+const DEAR: Duration = Duration::from_millis(1);
 
 /// Something for the writer to do.
 pub(crate) enum Order {
@@ -101,7 +104,7 @@ impl Queue {
             self.rang.wait(&mut state);
         }
         let expected = present.min(most);
-        if state.orders.len() < expected && took.is_some_and(|took| took >= GATHER) {
+        if state.orders.len() < expected && took.is_some_and(|took| took >= DEAR) {
             let until = Instant::now() + GATHER;
             while state.is_open && state.orders.len() < expected {
                 state.wanted = expected;
