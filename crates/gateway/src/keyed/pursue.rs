@@ -74,7 +74,8 @@ pub(super) fn spawn(
     later: bool,
 ) {
     let task = pursue(worker.clone(), call, asked, recording, later);
-    worker.spawn(task);
+    // Boxed: it is large, and on its way to the runtime it would be moved five times.
+    worker.spawn(Box::pin(task));
 }
 
 async fn pursue(
@@ -290,7 +291,7 @@ impl Pursuit {
                 }
                 let recording = self.recording.clone();
                 let (call, refused) = (&drive.call, drive.held_back());
-                self.tell(call, fault, refused, fence, recording).await;
+                Box::pin(self.tell(call, fault, refused, fence, recording)).await;
             }
             // Nobody can hang up on a recording.
             Outcome::CallerGone => self
@@ -343,7 +344,7 @@ impl Pursuit {
             Insisted::Kept(false) => recording.fail(taken_over()),
             Insisted::Never(error) => {
                 let fault = unstorable(error);
-                self.tell(&drive.call, fault, None, fence, recording).await;
+                Box::pin(self.tell(&drive.call, fault, None, fence, recording)).await;
             }
             Insisted::Ends => {}
         }

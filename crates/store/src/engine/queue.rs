@@ -82,6 +82,14 @@ impl Queue {
         self.rang.notify_one();
     }
 
+    /// The writer is gone: what is there is never done.
+    pub(crate) fn end(&self) {
+        let mut state = self.state.lock();
+        state.is_open = false;
+        state.busy = None;
+        state.orders.clear();
+    }
+
     /// Whether the writer has had one group in hand for longer than this.
     pub(crate) fn is_stuck(&self, longer_than: Duration) -> bool {
         let busy = self.state.lock().busy;

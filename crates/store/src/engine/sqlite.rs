@@ -192,6 +192,18 @@ impl std::fmt::Debug for Sqlite {
     }
 }
 
+/// However the writer's thread ends, nobody waits for it any more.
+struct Ending {
+    queue: Arc<Queue>,
+    _tells: oneshot::Sender<()>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.queue.end();
+    }
+}
+
 /// Starts the writer's thread; ready when the file is. Gives what tells of its end.
 async fn start(
     mut writer: Writer,
@@ -199,16 +211,19 @@ async fn start(
     most: usize,
 ) -> Result<oneshot::Receiver<()>> {
     let (ready, is_ready) = oneshot::channel();
-    let (ended, has_ended) = oneshot::channel();
+    let (tells_end, has_ended) = oneshot::channel();
+    let ending = Ending {
+        queue,
+        _tells: tells_end,
+    };
     thread::Builder::new()
         .name("store".to_owned())
         .spawn(move || {
             let prepared = writer.prepare();
             let works = prepared.is_ok();
             if ready.send(prepared).is_ok() && works {
-                writer.work(&queue, most);
+                writer.work(&ending.queue, most);
             }
-            drop(ended);
         })
         .map_err(|error| Error::Unavailable(format!("it has no thread ({})", error.kind())))?;
     is_ready
