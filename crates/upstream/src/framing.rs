@@ -224,6 +224,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The content, and how many bytes were the body's, fed in pieces of `step` bytes.
@@ -305,6 +307,42 @@ mod tests {
             let long = format!("{before}{}", "a".repeat(LONGEST_LINE + 1));
             let (_, _, decoder) = decoded(Framing::Chunked, long.as_bytes(), 1000);
             assert_eq!(decoder.flaw(), Some(Flaw::LineTooLong));
+        }
+    }
+
+    proptest! {
+        /// Whatever is sent in whatever pieces comes out, and what follows it is left alone.
+        #[test]
+        fn content_comes_through_chunks_and_cuts(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..8),
+            behind in prop::collection::vec(any::<u8>(), 0..9),
+            step in 1_usize..64,
+        ) {
+            let mut wire = Vec::new();
+            for chunk in &chunks {
+                wire.extend_from_slice(format!("{:X};x\r\n", chunk.len()).as_bytes());
+                wire.extend_from_slice(chunk);
+                wire.extend_from_slice(b"\r\n");
+            }
+            wire.extend_from_slice(b"0\r\na: b\r\n\r\n");
+            let length = wire.len();
+            wire.extend_from_slice(&behind);
+            let (content, used, decoder) = decoded(Framing::Chunked, &wire, step);
+            prop_assert_eq!(content, chunks.concat());
+            prop_assert_eq!(used, length);
+            prop_assert!(decoder.is_done());
+        }
+
+        /// Nothing is made up, however hostile: what comes out came in, and cuts change nothing.
+        #[test]
+        fn hostile_bytes_give_the_same_in_any_pieces(
+            wire in prop::collection::vec(prop::sample::select(b"0123afAF;\r\n \tx".to_vec()), 0..80),
+            step in 1_usize..80,
+        ) {
+            let (whole, used, end) = decoded(Framing::Chunked, &wire, wire.len().max(1));
+            let (cut, used_cut, end_cut) = decoded(Framing::Chunked, &wire, step);
+            prop_assert_eq!((whole, used), (cut, used_cut));
+            prop_assert_eq!((end.is_done(), end.flaw()), (end_cut.is_done(), end_cut.flaw()));
         }
     }
 }

@@ -240,6 +240,8 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn framing(lines: &str) -> Result<(Framing, bool), Flaw> {
@@ -395,6 +397,23 @@ mod tests {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
         for end in 0..text.len() {
             assert!(read(&text[..end]).expect("valid so far").is_none());
+        }
+    }
+
+    proptest! {
+        /// Any bytes are a head, the beginning of one, or refused; and a head that was read is read from
+        /// no less than itself.
+        #[test]
+        fn hostile_bytes_are_read_or_refused(
+            tail in prop::collection::vec(prop::sample::select(b"Content-Length: Transfer-Encoding\r\n\r\nchunked 0159,".to_vec()), 0..120),
+            any in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let _ = read(&any);
+            let text = [b"HTTP/1.1 200 OK\r\n".as_slice(), &tail].concat();
+            if let Ok(Some(found)) = read(&text) {
+                prop_assert!(found.length <= text.len());
+                prop_assert!(matches!(read(&text[..found.length - 1]), Ok(None)));
+            }
         }
     }
 }
