@@ -12,6 +12,7 @@ use holdfast_wire::turn::Dialect;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 
 use crate::admit::{Call, Spans, credential};
+use crate::names;
 
 mod translated;
 
@@ -222,8 +223,11 @@ pub(crate) fn head(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if provider.dialect == Dialect::Anthropic {
-        set_version(headers, provider)?;
+    // The version that the request was written for; a translation is written for the oldest that all
+    // models take.
+    if provider.dialect == Dialect::Anthropic && !headers.contains_key(&names::ANTHROPIC_VERSION) {
+        let oldest = HeaderValue::from_static("2023-06-01");
+        headers.insert(names::ANTHROPIC_VERSION.clone(), oldest);
     }
     if provider.auth == Auth::Caller {
         pass_credential(&call.headers, headers);
@@ -249,19 +253,6 @@ pub(crate) fn pass_headers(from: &HeaderMap, to: &mut HeaderMap) {
             to.append(name.clone(), value.clone());
         }
     }
-}
-
-/// The version that the request was written for; a translation is written for the oldest that all
-/// models take.
-fn set_version(headers: &mut HeaderMap, provider: &checked::Provider) -> Result<(), String> {
-    if let Some(version) = &provider.anthropic_version {
-        let version = HeaderValue::from_str(version).map_err(|error| error.to_string())?;
-        headers.insert("anthropic-version", version);
-    }
-    if !headers.contains_key("anthropic-version") {
-        headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-    }
-    Ok(())
 }
 
 /// The caller's own credential, in the very header in which it came: the vendors tell keys and tokens

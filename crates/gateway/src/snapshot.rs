@@ -7,6 +7,7 @@ use std::sync::Arc;
 use holdfast_config::checked::{self, Auth, AuthStyle, Config, Http2, Scheme};
 use holdfast_core::{backoff, breaker, budget, policy};
 use holdfast_upstream::{Endpoint, SystemRoots, TlsError, tls_config};
+use holdfast_wire::turn::Dialect;
 use http::{HeaderName, HeaderValue, Uri, header};
 
 use crate::clock::Clock;
@@ -40,8 +41,8 @@ pub(crate) struct Provider {
     /// Where its endpoints are; one whose path is none is missing.
     pub(crate) uris: Vec<(&'static str, Uri)>,
     pub(crate) domain: u32,
-    /// What every request carries, in this order: the host, the gateway's own credential, and what is
-    /// configured, which may replace them.
+    /// What every request carries, in this order: the host, the gateway's own credential, the
+    /// version of the dialect, and what is configured, which may replace them.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -183,6 +184,11 @@ fn ready_provider(
         let value = sensitive(&text).ok_or_else(|| bad(name.as_str()))?;
         headers.push((name, value));
     }
+    let version = provider.anthropic_version.as_ref();
+    if let Some(version) = version.filter(|_| provider.dialect == Dialect::Anthropic) {
+        let value = HeaderValue::from_str(version).map_err(|_| bad("anthropic-version"))?;
+        headers.push((names::ANTHROPIC_VERSION.clone(), value));
+    }
     for (name, value) in &provider.headers {
         let value = sensitive(value.expose()).ok_or_else(|| bad(name))?;
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(name))?;
@@ -274,8 +280,7 @@ fn streams_plain_calls(target: &checked::Target, provider: &checked::Provider) -
         checked::UpstreamStream::Always => true,
         checked::UpstreamStream::Never => false,
         checked::UpstreamStream::Auto => {
-            provider.dialect == holdfast_wire::turn::Dialect::Anthropic
-                || provider.quirks.stream_options
+            provider.dialect == Dialect::Anthropic || provider.quirks.stream_options
         }
     }
 }

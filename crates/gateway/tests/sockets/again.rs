@@ -5,7 +5,7 @@ use holdfast_store::{KeptRequest, TicketFilter};
 use http::Method;
 
 use crate::keyed::kept;
-use crate::rig::{messages, send, two_vendors, vendor};
+use crate::rig::{Running, messages, send, two_vendors, vendor};
 
 /// What a vendor was sent last: the path with its query, and the values of a header.
 async fn seen(sim: &Sim, name: &str) -> (String, Vec<String>) {
@@ -97,4 +97,38 @@ async fn what_changes_the_answer_makes_another_request() {
     let again = call("/v1/messages?beta=true", &usual).await;
     assert_eq!(again.header("idempotent-replayed"), "true");
     assert_eq!(one.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_is_sent_the_version_that_counts() {
+    let one = vendor("one").await;
+    let config = |more: &str| {
+        format!(
+            "listen: 127.0.0.1:0\nproviders:\n  - {{name: one, kind: anthropic, base_url: '{}', key: k{more}}}\n\
+             routes:\n  - {{model: claude*, targets: [one]}}\n",
+            one.url()
+        )
+    };
+    let body = messages("claude", false, "tell me").to_string();
+    let old = &[("anthropic-version", "2023-06-01")][..];
+    let new = &[("anthropic-version", "2026-10-21")][..];
+    let set = ", anthropic_version: 2026-10-21";
+    for (more, headers, version) in [
+        ("", &[][..], "2023-06-01"),
+        ("", new, "2026-10-21"),
+        (set, &[][..], "2026-10-21"),
+        (set, old, "2026-10-21"),
+    ] {
+        let gateway = Running::start(&config(more));
+        let call = send(
+            gateway.address,
+            Method::POST,
+            "/v1/messages",
+            headers,
+            body.clone(),
+        );
+        call.await.assert_whole();
+        let (_, told) = seen(&one, "anthropic-version").await;
+        assert_eq!(told, [version], "{more} {headers:?}");
+    }
 }
