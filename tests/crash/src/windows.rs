@@ -221,12 +221,19 @@ async fn waiting(stage: &Stage) -> Held {
         let at = gateway.address();
         let shown = effect_state(&effect(target, &order), at, &["done", "failed", "doubt"]).await?;
         let performed = stage.performed(&order);
-        // Killed before the 429 was written down: from outside that looks like a performance.
-        let is_unlucky = target == "plain" && shown["state"] == "doubt" && performed == 0;
+        // Killed before the 429 was written down, or when it was out a second time already: from
+        // outside both look like a performance. The first sending never was one.
+        let is_unlucky = target == "plain"
+            && shown["state"] == "doubt"
+            && u64::from(performed) < shown["attempts"].as_u64().unwrap_or(0);
+        if is_unlucky {
+            ticket_of(&shown, at).await?;
+        }
         ensure(
             is_unlucky || (shown["state"] == "done" && performed == 1),
             || format!("{target}: performed {performed} times: {shown}"),
         )?;
+        ensure(performed <= 1, || format!("{target}: performed {performed} times"))?;
     }
     Ok(())
 }
