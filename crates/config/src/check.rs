@@ -71,6 +71,9 @@ pub(crate) fn config(draft: &Draft, checker: &mut Checker<'_>) -> Option<Config>
     checker.is_clean().then_some(config)
 }
 
+/// Beyond, what is held of a head would be more than what was sent.
+const MOST_HEADERS: usize = 1024;
+
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn limits(field: &Field<LimitsDraft>, checker: &mut Checker<'_>) -> Limits {
@@ -83,6 +86,7 @@ fn limits(field: &Field<LimitsDraft>, checker: &mut Checker<'_>) -> Limits {
     draft.headers.put(&mut limits.headers);
     draft.json_depth.put(&mut limits.json_depth);
     draft.header_timeout.put(&mut limits.header_timeout);
+    draft.idle_timeout.put(&mut limits.idle_timeout);
     draft.write_timeout.put(&mut limits.write_timeout);
     draft.body_timeout.put(&mut limits.body_timeout);
     draft.answer_bytes.put(&mut limits.answer_bytes);
@@ -97,6 +101,10 @@ fn limits(field: &Field<LimitsDraft>, checker: &mut Checker<'_>) -> Limits {
     if limits.header_bytes < 1024 {
         let message = "`header_bytes` is below 1KiB: no real client's request would fit";
         checker.report(Problem::error(at(draft.header_bytes.span()), message));
+    }
+    if limits.headers > MOST_HEADERS {
+        let message = format!("`headers` is over {MOST_HEADERS}: no real client sends so many");
+        checker.report(Problem::error(at(draft.headers.span()), message));
     }
     if limits.buffered_bytes < limits.body_bytes {
         let message =

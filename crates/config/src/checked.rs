@@ -128,6 +128,8 @@ pub struct Limits {
     pub json_depth: usize,
     /// How long a caller may take to send the request head.
     pub header_timeout: Duration,
+    /// How long an HTTP/1.1 connection may be idle between two requests.
+    pub idle_timeout: Duration,
     /// How long a caller may leave what it was sent unread.
     pub write_timeout: Duration,
     /// How long a caller may take to send the request body.
@@ -250,6 +252,7 @@ impl Default for Limits {
             headers: 100,
             json_depth: 128,
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(2),
             write_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_mins(1),
             answer_bytes: 64 << 20,

@@ -389,6 +389,8 @@ shape! {
         json_depth: Count = "128",
         /// How long a caller may take to send the request head.
         header_timeout: Time = "10s",
+        /// How long an HTTP/1.1 connection may be idle between two requests, before it is closed.
+        idle_timeout: Time = "2m",
         /// How long a caller may take to send the request body.
         body_timeout: Time = "1m",
         /// How long a caller may leave what it was sent unread, before its connection is ended, or its stream of an HTTP/2 connection.

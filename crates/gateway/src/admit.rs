@@ -7,18 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use holdfast_config::checked::{Auth, Policy, Provider, STRANGER};
+use holdfast_config::checked::{Auth, Limits, Policy, Provider, STRANGER};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency;
 use holdfast_core::policy::{Delivery, Wishes};
 use holdfast_wire::envelope::{self, Envelope};
 use holdfast_wire::turn::Dialect;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
-use http_body::Body;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
 
+use crate::asked::Asked;
 use crate::clock::exchange_id;
 use crate::gates::Gates;
 use crate::names;
@@ -108,14 +106,14 @@ pub(crate) struct Spans {
     pub(crate) max_tokens: Vec<(Range<usize>, u64)>,
 }
 
-/// A body of at most this size lies in the connection's read buffer; a larger one has memory of its own.
+/// A body of at most this size may lie in a buffer that is much larger; a larger one has memory of its own.
 const SMALL: usize = 8 << 10;
 
 /// Takes a call in; the fault is to be told in `dialect`.
 pub(crate) async fn admit(
     worker: &Rc<Worker>,
     dialect: Dialect,
-    request: Request<Incoming>,
+    request: Request<Asked>,
 ) -> Result<Call, Fault> {
     let shared = &worker.shared;
     let snapshot = shared.snapshot.load_full();
@@ -136,10 +134,10 @@ pub(crate) async fn admit(
         );
         return Err(Fault::new(Code::Overloaded, message));
     };
-    let (parts, incoming) = request.into_parts();
+    let (parts, asked) = request.into_parts();
     check_coding(&parts.headers)?;
     let mut held = Held::new(shared);
-    let body = read_body(&snapshot, incoming, &mut held).await?;
+    let body = read_body(&snapshot, asked, &mut held).await?;
     let told = Told {
         dialect,
         query: parts.uri.query().map(str::to_owned),
@@ -434,16 +432,21 @@ pub(crate) fn check_coding(headers: &HeaderMap) -> Result<(), Fault> {
 
 pub(crate) async fn read_body(
     snapshot: &Snapshot,
-    incoming: Incoming,
+    mut asked: Asked,
     held: &mut Held,
 ) -> Result<Bytes, Fault> {
     let limits = &snapshot.config.limits;
-    let expected = incoming.size_hint().lower();
-    if expected > limits.body_bytes as u64 {
+    if asked
+        .told()
+        .is_some_and(|told| told > limits.body_bytes as u64)
+    {
         return Err(too_large(limits.body_bytes));
     }
-    let reading = read_all(incoming, limits.body_bytes, limits.buffered_bytes, held);
-    match tokio::time::timeout(limits.body_timeout, reading).await {
+    if let Some(body) = asked.take_whole() {
+        take_in(body.len(), body.len(), limits, held)?;
+        return Ok(body);
+    }
+    match tokio::time::timeout(limits.body_timeout, read_all(asked, limits, held)).await {
         Ok(body) => body,
         Err(_) => Err(Fault::new(
             Code::RequestTimeout,
@@ -455,46 +458,36 @@ pub(crate) async fn read_body(
     }
 }
 
-async fn read_all(
-    mut incoming: Incoming,
-    limit: usize,
-    buffered_limit: usize,
-    held: &mut Held,
-) -> Result<Bytes, Fault> {
-    let mut first = Bytes::new();
+async fn read_all(mut asked: Asked, limits: &Limits, held: &mut Held) -> Result<Bytes, Fault> {
     let mut all = BytesMut::new();
-    while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|error| {
-            Fault::new(Code::InvalidRequest, format!("the body broke off: {error}"))
+    loop {
+        let before = all.len();
+        let more = asked.more(&mut all).await.map_err(|why| {
+            Fault::new(Code::InvalidRequest, format!("the body broke off: {why}"))
         })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if first.len() + all.len() + data.len() > limit {
-            return Err(too_large(limit));
+        if !more {
+            return Ok(all.freeze());
         }
-        if !held.grow(data.len(), buffered_limit) {
-            return Err(Fault::new(
-                Code::OutOfBuffers,
-                "too much is held for other calls; try again in a moment",
-            ));
+        take_in(all.len() - before, all.len(), limits, held)?;
+        if before == 0 {
+            let told = asked.told().and_then(|told| usize::try_from(told).ok());
+            all.reserve(told.unwrap_or_default().saturating_sub(all.len()));
         }
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        if all.is_empty() {
-            all.reserve(
-                usize::try_from(incoming.size_hint().lower()).map_or(limit, |told| told.min(limit))
-                    + first.len()
-                    + data.len(),
-            );
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&data);
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// `more` bytes have come, and are now `all`.
+fn take_in(more: usize, all: usize, limits: &Limits, held: &mut Held) -> Result<(), Fault> {
+    if all > limits.body_bytes {
+        return Err(too_large(limits.body_bytes));
+    }
+    if !held.grow(more, limits.buffered_bytes) {
+        return Err(Fault::new(
+            Code::OutOfBuffers,
+            "too much is held for other calls; try again in a moment",
+        ));
+    }
+    Ok(())
 }
 
 fn too_large(limit: usize) -> Fault {

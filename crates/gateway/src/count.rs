@@ -13,9 +13,9 @@ use holdfast_core::plan::Leave;
 use holdfast_upstream::Answer;
 use holdfast_wire::turn::Dialect;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 
 use crate::admit::{Call, admit};
+use crate::asked::Asked;
 use crate::emit::{self, Reply};
 use crate::prepare;
 use crate::worker::Worker;
@@ -25,7 +25,7 @@ const ANSWER: usize = 1 << 20;
 
 pub(crate) async fn tokens(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Asked>,
 ) -> Result<Response<Reply>, Fault> {
     let call = admit(worker, Dialect::Anthropic, request).await?;
     let route = &call.snapshot.routes[call.route];

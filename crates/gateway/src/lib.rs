@@ -4,17 +4,18 @@
 //! vendor connections and its own calls: no lock and no store stand on the streaming path. What
 //! workers share is small and read rarely: the configuration snapshot (`ArcSwap`), the targets'
 //! health (asked once for each attempt), counters, the ledger. The path of one request:
-//! `listen` -> `admit` -> `prepare` + `drive` -> `emit` -> `settle`.
+//! `listen` -> `caller` (or hyper, for HTTP/2) -> `admit` -> `prepare` + `drive` -> `emit` -> `settle`.
 
 mod admit;
+mod asked;
 mod books;
+mod caller;
 mod clock;
 mod count;
 mod drive;
 mod durable;
 mod emit;
 pub mod failpoint;
-mod framing;
 mod gates;
 mod health;
 mod jobs;

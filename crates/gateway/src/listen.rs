@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use holdfast_core::fault::{Code, Fault};
 use holdfast_wire::turn::Dialect;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,10 +22,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admit::admit;
+use crate::asked::Asked;
+use crate::caller;
 use crate::clock::exchange_id;
 use crate::count;
 use crate::emit::{self, Reply};
-use crate::framing::Watched;
 use crate::keyed;
 use crate::meta;
 use crate::names;
@@ -54,7 +55,7 @@ const GREETING: Duration = Duration::from_millis(100);
 /// much to do.
 const HEALTH: [&[u8]; 2] = [b"GET /healthz ", b"HEAD /healthz "];
 /// How long those wait who are told that they came in vain.
-const FAREWELL: Duration = Duration::from_millis(250);
+pub(crate) const FAREWELL: Duration = Duration::from_millis(250);
 
 /// A listening socket that shares its address with those of the other workers.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -246,17 +247,21 @@ async fn connection(open: Open, stream: TcpStream, mut stop: Option<watch::Recei
         () = stopped(&mut stop) => return,
     };
     let ended = match begun {
-        Ok(Ok(true)) => serve_http2(worker, stream, stop).await,
-        Ok(Ok(false)) => serve_http1(worker, stream, stop).await,
+        Ok(Ok(true)) => serve_http2(worker, stream, stop)
+            .await
+            .map_err(|error| error.to_string()),
+        Ok(Ok(false)) => caller::serve(worker, stream, stop)
+            .await
+            .map_err(|error| error.to_string()),
         Ok(Err(_)) | Err(_) => return,
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+        tracing::debug!(error, "connection ended");
     }
 }
 
 /// Completes when the gateway begins to go down; never, where it has begun already.
-async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
+pub(crate) async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
     match stop {
         // Nobody left to say it is the same.
         Some(stop) => drop(stop.wait_for(|stop| *stop).await),
@@ -287,35 +292,6 @@ async fn begins_with(stream: &TcpStream, wanted: &[&[u8]]) -> io::Result<bool> {
     }
 }
 
-async fn serve_http1(
-    worker: Rc<Worker>,
-    stream: TcpStream,
-    mut stop: Option<watch::Receiver<bool>>,
-) -> Result<(), hyper::Error> {
-    let snapshot = worker.shared.snapshot.load_full();
-    let limits = &snapshot.config.limits;
-    let (stream, length) = Watched::new(Patient::new(stream, limits.write_timeout));
-    let service = service_fn(move |request| {
-        let length_told = length.was_told();
-        handle(worker.clone(), request, length_told)
-    });
-    let connection = http1::Builder::new()
-        .keep_alive(stop.is_some())
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_headers(limits.headers)
-        .max_buf_size(limits.header_bytes.max(8192))
-        .serve_connection(TokioIo::new(stream), service);
-    // A connection outlives many configurations.
-    drop(snapshot);
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await
-}
-
 async fn serve_http2(
     worker: Rc<Worker>,
     stream: TcpStream,
@@ -332,10 +308,11 @@ async fn serve_http2(
         turn: turn.clone(),
         limit: write_timeout,
     };
-    let service = service_fn(move |request| {
-        let (answered, turn) = (handle(worker.clone(), request, false), turn.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let request = request.map(Asked::Http2);
+        let (answered, turn) = (handle(worker.clone(), request), turn.clone());
         async move {
-            let response = answered.await?;
+            let response = answered.await;
             Ok::<_, Infallible>(response.map(|reply| Noted::new(reply, turn)))
         }
     });
@@ -351,41 +328,28 @@ async fn serve_http2(
     connection.await
 }
 
-async fn handle(
-    worker: Rc<Worker>,
-    request: Request<Incoming>,
-    length_told: bool,
-) -> Result<Response<Reply>, Infallible> {
+pub(crate) async fn handle(worker: Rc<Worker>, request: Request<Asked>) -> Response<Reply> {
     let dialect = dialect_of(&request);
-    let answered = match check_framing(request.headers(), length_told) {
-        Ok(()) => route(&worker, dialect, request).await,
-        Err(fault) => Err(fault),
-    };
-    let response = match answered {
+    match route(&worker, dialect, request).await {
         Ok(response) => response,
-        Err(fault) => {
-            let id = exchange_id();
-            tracing::info!(
-                exchange = id,
-                code = fault.code.number(),
-                message = fault.message,
-                "refused"
-            );
-            let mut response = emit::error_response(dialect, &fault, &id);
-            if matches!(fault.code, Code::BodyTooLarge | Code::RequestTimeout) {
-                // The rest of the body is not read.
-                response
-                    .headers_mut()
-                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        }
-    };
-    Ok(response)
+        Err(fault) => refused(dialect, &fault),
+    }
+}
+
+/// The answer to what is no call.
+pub(crate) fn refused(dialect: Dialect, fault: &Fault) -> Response<Reply> {
+    let id = exchange_id();
+    tracing::info!(
+        exchange = id,
+        code = fault.code.number(),
+        message = fault.message,
+        "refused"
+    );
+    emit::error_response(dialect, fault, &id)
 }
 
 /// The dialect of a request that may turn out to be wrong in every other way.
-fn dialect_of(request: &Request<Incoming>) -> Dialect {
+fn dialect_of(request: &Request<Asked>) -> Dialect {
     let is_anthropic = |headers: &HeaderMap| {
         headers.contains_key(&names::ANTHROPIC_VERSION) || headers.contains_key(&names::X_API_KEY)
     };
@@ -409,7 +373,7 @@ pub(crate) fn dialect_of_path(path: &str) -> Option<Dialect> {
 async fn route(
     worker: &Rc<Worker>,
     dialect: Dialect,
-    request: Request<Incoming>,
+    request: Request<Asked>,
 ) -> Result<Response<Reply>, Fault> {
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
@@ -454,16 +418,4 @@ async fn route(
         }
         _ => Box::pin(services::answer(worker, request)).await,
     }
-}
-
-/// A length and a transfer coding together are how requests are smuggled past a proxy (RFC 9112,
-/// 6.1): refused, never repaired.
-fn check_framing(headers: &HeaderMap, length_told: bool) -> Result<(), Fault> {
-    if length_told && headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(Fault::new(
-            Code::InvalidRequest,
-            "`Content-Length` and `Transfer-Encoding` contradict",
-        ));
-    }
-    Ok(())
 }

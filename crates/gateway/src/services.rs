@@ -9,11 +9,11 @@ use std::sync::Arc;
 use holdfast_api::{Caller, Service};
 use holdfast_core::fault::{Code, Fault};
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use tokio::runtime::Handle as Runtime;
 use tokio::task::JoinHandle;
 
 use crate::admit::{check_coding, identify, read_body};
+use crate::asked::Asked;
 use crate::emit::Reply;
 use crate::snapshot::Snapshot;
 use crate::worker::{Held, Permit, Worker};
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Services {
 /// Answers a request for any path that the gateway itself does not serve.
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    request: Request<Asked>,
 ) -> Result<Response<Reply>, Fault> {
     let (path, method) = (request.uri().path().to_owned(), request.method().clone());
     if !path.starts_with("/v1/") {
@@ -51,10 +51,10 @@ pub(crate) async fn answer(
         let permit = Permit::take(shared, limit);
         Some(permit.ok_or_else(|| Fault::new(Code::Overloaded, message))?)
     };
-    let (parts, incoming) = request.into_parts();
+    let (parts, asked) = request.into_parts();
     check_coding(&parts.headers)?;
     let mut held = Held::new(shared);
-    let body = read_body(&snapshot, incoming, &mut held).await?;
+    let body = read_body(&snapshot, asked, &mut held).await?;
     let request = holdfast_api::Request {
         method: parts.method,
         path,
@@ -88,7 +88,7 @@ impl Drop for Task {
 
 /// Strangers with a vendor's own key make model calls and nothing else: here the gateway's own
 /// credentials are used, and what is kept belongs to callers.
-fn known(snapshot: &Snapshot, request: &Request<Incoming>) -> Result<Caller, Fault> {
+fn known(snapshot: &Snapshot, request: &Request<Asked>) -> Result<Caller, Fault> {
     let config = &snapshot.config;
     if config.callers.is_empty() && snapshot.open {
         let message = "other machines reach this gateway and it has no `callers`: without them nobody can be told from anybody else, so only model calls are taken";

@@ -12,7 +12,6 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::framing;
 use crate::head::{self, Head};
 use crate::line::Line;
 use crate::pool::{Pool, StreamCount};
@@ -91,7 +90,7 @@ pub(crate) enum Why {
     /// Before the response.
     Closed,
     Head(head::Flaw),
-    Body(framing::Flaw),
+    Body(holdfast_http1::Flaw),
 }
 
 impl fmt::Display for Cause {

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use http::{HeaderMap, Method, Request, StatusCode, header};
 
-use crate::framing::Framing;
+use holdfast_http1::{Framing, parse_decimal, push_decimal};
 
 /// The largest response head that is read, in bytes.
 pub(crate) const MAX_HEAD: usize = 256 << 10;
@@ -75,20 +75,6 @@ pub(crate) fn write<B>(request: &Request<B>, length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_decimal(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
 /// Reads the head at the front of `input`; `None` = there is more to come.
 pub(crate) fn read(input: &[u8]) -> Result<Option<Read>, Flaw> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -147,7 +133,7 @@ impl Says {
                 14 if field.name.eq_ignore_ascii_case("content-length") => {
                     // One who joins equal lines to a list says nothing new.
                     for text in field.value.split(|byte| *byte == b',') {
-                        let length = decimal(text.trim_ascii())?;
+                        let length = parse_decimal(text.trim_ascii()).ok_or(Flaw::Length)?;
                         if says
                             .length
                             .replace(length)
@@ -195,18 +181,6 @@ impl Says {
         let agrees = !(self.chunked && self.length.is_some());
         !self.close && (is_newest || self.keep_alive) && agrees
     }
-}
-
-fn decimal(text: &[u8]) -> Result<u64, Flaw> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return Err(Flaw::Length);
-    }
-    text.iter().try_fold(0_u64, |number, digit| {
-        number
-            .checked_mul(10)
-            .and_then(|number| number.checked_add(u64::from(digit - b'0')))
-            .ok_or(Flaw::Length)
-    })
 }
 
 // === impl Head ===

@@ -10,7 +10,6 @@
 mod address;
 mod body;
 mod connect;
-mod framing;
 mod head;
 mod line;
 mod pool;

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
+use holdfast_http1::{Decoder, Framing};
 use http::Request;
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,7 +16,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::body::{Cause, Pieces, Why};
-use crate::framing::{Decoder, Framing};
 use crate::head::{self, Head};
 
 /// The most that is read at once, in bytes.

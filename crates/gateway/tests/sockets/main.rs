@@ -14,6 +14,7 @@ mod auth;
 mod crowd;
 mod drain;
 mod gates;
+mod http1;
 mod kept_limits;
 mod keyed;
 mod later;

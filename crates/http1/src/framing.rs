@@ -1,4 +1,4 @@
-//! Where the body of an HTTP/1.1 response ends (RFC 9112, 6.3 and 7.1). Reads no socket.
+//! Where the body of an HTTP/1.1 message ends (RFC 9112, 6.3 and 7.1). Reads no socket.
 
 /// Digits of a chunk's size that fit into 64 bits.
 const SIZE_DIGITS: u8 = 16;
@@ -7,7 +7,7 @@ const LONGEST_LINE: usize = 16 << 10;
 
 /// How a body is told from what follows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// So many bytes.
     Length(u64),
     Chunked,
@@ -17,7 +17,7 @@ pub(crate) enum Framing {
 
 /// What is wrong with a body's framing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Flaw {
+pub enum Flaw {
     #[error("invalid chunk size line")]
     Size,
     #[error("chunk size is too large")]
@@ -34,7 +34,7 @@ pub(crate) enum Flaw {
 
 /// Takes the framing off a body as it comes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Decoder(State);
+pub struct Decoder(State);
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -73,7 +73,7 @@ enum State {
 // === impl Decoder ===
 
 impl Decoder {
-    pub(crate) fn new(framing: Framing) -> Self {
+    pub fn new(framing: Framing) -> Self {
         Self(match framing {
             Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
@@ -83,12 +83,12 @@ impl Decoder {
     }
 
     /// Whether the last byte of the body was seen.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         matches!(self.0, State::Done)
     }
 
     /// What is wrong with what was seen.
-    pub(crate) fn flaw(&self) -> Option<Flaw> {
+    pub fn flaw(&self) -> Option<Flaw> {
         match self.0 {
             State::Failed(flaw) => Some(flaw),
             _ => None,
@@ -97,7 +97,7 @@ impl Decoder {
 
     /// Moves the body's own bytes to the front of `input`. Gives how many these are, and how many bytes
     /// of `input` belonged to the body: all, unless it ended or went wrong.
-    pub(crate) fn decode(&mut self, input: &mut [u8]) -> (usize, usize) {
+    pub fn decode(&mut self, input: &mut [u8]) -> (usize, usize) {
         let (mut kept, mut at) = (0, 0);
         while at < input.len() {
             let run = match self.0 {
@@ -122,7 +122,7 @@ impl Decoder {
     }
 
     /// The connection was closed.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.0 = match self.0 {
             State::Close | State::Done => State::Done,
             failed @ State::Failed(_) => failed,
