@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// A JSON string, borrowed if it has no escape.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -19,6 +20,10 @@ pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 /// count must not turn a good frame into garbage.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Count(pub(crate) Option<u64>);
+
+/// A JSON value as it is written: valid, and not read yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Json<'a>(pub(crate) &'a str);
 
 /// A JSON array whose first element is held in place. Null is an empty one.
 #[derive(Debug)]
@@ -71,6 +76,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         }
 
         deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+// === impl Json ===
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Self(raw.get()))
     }
 }
 
@@ -134,6 +147,14 @@ impl<'de> Visitor<'de> for CountVisitor {
 // === impl Few ===
 
 impl<T> Few<T> {
+    pub(crate) fn push(&mut self, element: T) {
+        if self.first.is_none() {
+            self.first = Some(element);
+        } else {
+            self.rest.push(element);
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
@@ -181,12 +202,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FewVisitor<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
-        let first = list.next_element()?;
-        let mut rest = Vec::new();
-        while let Some(next) = list.next_element()? {
-            rest.push(next);
+        let mut few = Few::default();
+        while let Some(element) = list.next_element()? {
+            few.push(element);
         }
-        Ok(Few { first, rest })
+        Ok(few)
     }
 }
 

@@ -17,7 +17,7 @@ mod facts;
 mod scan;
 mod splice;
 
-pub(crate) use scan::plain;
+pub(crate) use scan::{Kind, Scanner, plain};
 pub use splice::{Edit, Part};
 
 /// How large a body may be in the ways that its length does not bound.
@@ -81,6 +81,8 @@ pub struct Envelope<'a> {
     /// Where the object's `{` is.
     open: usize,
     members: Vec<Member>,
+    /// The lengths of the keys, one bit each: most that are asked for are not there.
+    lengths: u64,
     /// The last elements of `messages`, the last one last; empty if it is no array.
     last_messages: Vec<Range<usize>>,
 }
@@ -206,6 +208,9 @@ impl<'a> Envelope<'a> {
     }
 
     fn find(&self, name: &str) -> Option<&Member> {
+        if self.lengths & scan::length_bit(false, name.len() + 2) == 0 {
+            return None;
+        }
         self.members
             .iter()
             .rev()

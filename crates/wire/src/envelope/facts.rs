@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Envelope, Limits, scan};
+use super::{Envelope, Limits, Scanner, string};
 
 #[derive(Deserialize)]
 struct StreamOptions {
@@ -40,16 +40,13 @@ impl Envelope<'_> {
     /// that follow it (at most three) are looked past: agents append them to such a turn.
     pub fn last_message_has_tool_result(&self) -> bool {
         for span in self.last_messages.iter().rev() {
-            let Ok(message) = scan::read(&self.text[span.clone()], &Limits::default()) else {
+            let Some((role, content)) = role_and_content(&self.text[span.clone()]) else {
                 return false;
             };
-            let role = message
-                .find("role")
-                .and_then(|at| message.string(&at.value));
             match role.as_deref() {
                 Some("system" | "developer") => {}
                 Some("tool" | "function") => return true,
-                _ => return message.member("content").is_some_and(has_tool_result),
+                _ => return content.is_some_and(|content| has_tool_result(content.as_bytes())),
             }
         }
         false
@@ -68,6 +65,23 @@ impl Envelope<'_> {
                 .and_then(|json| serde_json::from_slice::<OutputConfig<'_>>(json).ok())
                 .is_some_and(|config| config.format.is_some())
     }
+}
+
+/// Who says what in a message, which is known to be valid: the last of two members counts. `None` if it
+/// is no object.
+fn role_and_content(message: &str) -> Option<(Option<Cow<'_, str>>, Option<&str>)> {
+    let (mut role, mut content) = (None, None);
+    let mut scan = Scanner::new(message, Limits::MAX_DEPTH);
+    scan.each_member(|scan, key, _| {
+        let value = scan.taken()?;
+        match string(key).as_deref() {
+            Some("role") => role = string(value),
+            Some("content") => content = Some(value),
+            _ => {}
+        }
+        Some(())
+    })?;
+    Some((role, content))
 }
 
 fn has_tool_result(content: &[u8]) -> bool {

@@ -11,7 +11,7 @@ pub(super) const MAX_DEPTH: usize = 1024;
 const LAST_MESSAGES: usize = 4;
 
 /// Where the scan is.
-struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     nest: Nest,
@@ -26,27 +26,20 @@ struct Nest {
 
 /// What an array or an object is.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Array,
     Object,
 }
 
 /// Reads the body's object and what follows it.
 pub(super) fn read<'a>(text: &'a str, limits: &Limits) -> Result<Envelope<'a>, Error> {
-    let mut scanner = Scanner {
-        text,
-        at: 0,
-        nest: Nest {
-            objects: [0; MAX_DEPTH / 64],
-            depth: 0,
-            limit: limits.depth.min(MAX_DEPTH),
-        },
-    };
+    let mut scanner = Scanner::new(text, limits.depth);
     scanner.start()?;
     let mut envelope = Envelope {
         text,
         open: scanner.at,
         members: Vec::with_capacity(16),
+        lengths: 0,
         last_messages: Vec::new(),
     };
     scanner.members(limits, &mut envelope)?;
@@ -59,8 +52,34 @@ pub(super) fn read<'a>(text: &'a str, limits: &Limits) -> Result<Envelope<'a>, E
 
 // === impl Scanner ===
 
-impl Scanner<'_> {
-    fn peek(&self) -> Option<u8> {
+impl<'a> Scanner<'a> {
+    /// A scan from the beginning of a text in which at most `depth` arrays and objects may be open.
+    pub(crate) fn new(text: &'a str, depth: usize) -> Self {
+        Self {
+            text,
+            at: 0,
+            nest: Nest {
+                objects: [0; MAX_DEPTH / 64],
+                depth: 0,
+                limit: depth.min(MAX_DEPTH),
+            },
+        }
+    }
+
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Where it is, in bytes from the beginning.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
+    }
+
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
@@ -72,7 +91,7 @@ impl Scanner<'_> {
     }
 
     /// Steps over whitespace.
-    fn space(&mut self) {
+    pub(crate) fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
@@ -125,6 +144,7 @@ impl Scanner<'_> {
             } else {
                 self.value()?;
             }
+            envelope.lengths |= length_bit(escaped, key.len());
             envelope.members.push(Member {
                 key,
                 escaped,
@@ -152,8 +172,33 @@ impl Scanner<'_> {
         Ok(last)
     }
 
+    /// Hands each member of an object to `take`: its key with the quotes, and whether that has escapes.
+    /// `take` steps over the value. `None` = it is no object, its syntax is broken, or `take` has enough.
+    pub(crate) fn each_member(
+        &mut self,
+        mut take: impl FnMut(&mut Self, &'a str, bool) -> Option<()>,
+    ) -> Option<()> {
+        if self.peek() != Some(b'{') {
+            return None;
+        }
+        let mut more = self.open(Kind::Object).ok()?;
+        while more {
+            let (key, escaped) = self.key().ok()?;
+            take(self, &self.text[key], escaped)?;
+            more = self.next(Kind::Object).ok()?;
+        }
+        Some(())
+    }
+
+    /// Steps over one value and gives it as it is written; `None` = its syntax is broken.
+    pub(crate) fn taken(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        self.value().ok()?;
+        Some(&self.text[start..self.at])
+    }
+
     /// Steps over one value of any kind, from its first byte to behind its last.
-    fn value(&mut self) -> Result<(), Error> {
+    pub(crate) fn value(&mut self) -> Result<(), Error> {
         let floor = self.nest.depth;
         loop {
             let inside = match self.peek() {
@@ -196,7 +241,7 @@ impl Scanner<'_> {
 
     /// Enters an array or an object; false if it was empty and is closed again, else the scan stands
     /// at its first element or key.
-    fn open(&mut self, kind: Kind) -> Result<bool, Error> {
+    pub(crate) fn open(&mut self, kind: Kind) -> Result<bool, Error> {
         self.nest.push(kind, self.at)?;
         self.at += 1;
         self.space();
@@ -210,7 +255,7 @@ impl Scanner<'_> {
 
     /// After a value in an array or an object: true if another one follows, which the scan then
     /// stands at; false if it was closed.
-    fn next(&mut self, kind: Kind) -> Result<bool, Error> {
+    pub(crate) fn next(&mut self, kind: Kind) -> Result<bool, Error> {
         self.space();
         match self.peek() {
             Some(b',') => {
@@ -235,7 +280,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a key and goes on to its value. Gives the key with its quotes, and whether it has escapes.
-    fn key(&mut self) -> Result<(Range<usize>, bool), Error> {
+    pub(crate) fn key(&mut self) -> Result<(Range<usize>, bool), Error> {
         let start = self.at;
         match self.peek() {
             Some(b'"') => {}
@@ -255,7 +300,7 @@ impl Scanner<'_> {
     }
 
     /// Steps over a string; true if it has escapes.
-    fn string(&mut self) -> Result<bool, Error> {
+    pub(crate) fn string(&mut self) -> Result<bool, Error> {
         let mut escaped = false;
         self.at += 1;
         loop {
@@ -376,6 +421,16 @@ impl Kind {
             Self::Array => b']',
             Self::Object => b'}',
         }
+    }
+}
+
+/// The bit that stands for keys of this length, quotes included. What a key with escapes is long
+/// without them is not known: it stands for all lengths.
+pub(super) fn length_bit(escaped: bool, length: usize) -> u64 {
+    if escaped {
+        u64::MAX
+    } else {
+        1 << length.min(63)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::vendor_error;
 
 mod body;
 mod choice;
+mod quick;
 mod shape;
 mod tools;
 
@@ -123,7 +124,7 @@ impl Reader {
             self.ended = true;
             return sink(Event::End);
         }
-        match serde_json::from_str(text) {
+        match shape::Chunk::read(text) {
             Ok(chunk) => self.chunk(chunk, text, sink),
             Err(_) => sink(unreadable(text)),
         }

@@ -5,11 +5,9 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::choice::{Choice, Prose, free_text_call};
 use super::{Reader, shape};
-use crate::borrowed::{Few, Text, or_empty};
+use crate::borrowed::{Few, Json, Text, or_empty};
 use crate::turn::{Block, Event};
 use crate::vendor_error;
 
@@ -21,7 +19,7 @@ impl Reader {
             Ok(text) => text,
             Err(why) => return sink(super::garbage(why)),
         };
-        let Ok(chunk) = serde_json::from_str::<shape::Chunk<'_>>(text) else {
+        let Ok(chunk) = shape::Chunk::read(text) else {
             return sink(vendor_error::no_answer(text));
         };
         if let Some(error) = chunk.error.filter(|error| vendor_error::is_truthy(error)) {
@@ -39,7 +37,7 @@ impl Reader {
         id: Option<Text<'_>>,
         model: Option<Text<'_>>,
         choices: Few<shape::Choice<'_>>,
-        usage: Option<&RawValue>,
+        usage: Option<Json<'_>>,
         sink: &mut impl FnMut(Event<'_>),
     ) {
         self.started = true;

@@ -9,12 +9,13 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::choice::Prose;
-use crate::borrowed::{Count, Few, Text, or_empty};
+use super::quick;
+use crate::borrowed::{Count, Few, Json, Text, or_empty};
 use crate::turn;
 use crate::vendor_error::is_truthy;
 
 /// A chunk of a stream, or a whole body: they differ in `delta` and `message` only.
-#[derive(Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Chunk<'a> {
     #[serde(borrow)]
     pub(super) id: Option<Text<'a>>,
@@ -26,12 +27,12 @@ pub(super) struct Chunk<'a> {
     pub(super) choices: Option<Few<Choice<'a>>>,
     /// A [`Usage`]; raw, because most chunks have none and a chunk is moved about.
     #[serde(borrow)]
-    pub(super) usage: Option<&'a RawValue>,
+    pub(super) usage: Option<Json<'a>>,
     #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Choice<'a> {
     pub(super) index: Option<u32>,
     #[serde(borrow)]
@@ -49,30 +50,31 @@ pub(super) struct Choice<'a> {
 
 /// What a choice gained, or all of its message. All but `content` is raw until it is wanted: moving
 /// the parsed shapes about would cost more than a text delta costs to parse.
-#[derive(Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Delta<'a> {
     #[serde(borrow)]
-    content: Option<Content<'a>>,
+    pub(super) content: Option<Content<'a>>,
     #[serde(borrow)]
-    reasoning_content: Option<&'a RawValue>,
+    pub(super) reasoning_content: Option<&'a RawValue>,
     #[serde(borrow)]
-    reasoning: Option<&'a RawValue>,
+    pub(super) reasoning: Option<&'a RawValue>,
     #[serde(borrow)]
-    refusal: Option<&'a RawValue>,
+    pub(super) refusal: Option<&'a RawValue>,
     #[serde(borrow)]
-    tool_calls: Option<&'a RawValue>,
+    pub(super) tool_calls: Option<&'a RawValue>,
     #[serde(borrow)]
-    function_call: Option<&'a RawValue>,
+    pub(super) function_call: Option<&'a RawValue>,
 }
 
 /// A text, or Mistral's list of parts. Anything else holds nothing that we read.
+#[derive(Debug)]
 pub(super) enum Content<'a> {
     Text(Cow<'a, str>),
     Parts(Vec<Part<'a>>),
     Other,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Part<'a> {
     #[serde(borrow, rename = "type")]
     pub(super) kind: Option<Text<'a>>,
@@ -105,29 +107,38 @@ pub(super) struct Function<'a> {
     arguments: Option<&'a RawValue>,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Usage {
-    prompt_tokens: Count,
-    completion_tokens: Count,
+    pub(super) prompt_tokens: Count,
+    pub(super) completion_tokens: Count,
     /// DeepSeek's older word for `prompt_tokens_details.cached_tokens`.
-    prompt_cache_hit_tokens: Count,
-    prompt_tokens_details: Option<PromptDetails>,
-    completion_tokens_details: Option<CompletionDetails>,
+    pub(super) prompt_cache_hit_tokens: Count,
+    pub(super) prompt_tokens_details: Option<PromptDetails>,
+    pub(super) completion_tokens_details: Option<CompletionDetails>,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
-struct PromptDetails {
-    cached_tokens: Count,
+pub(super) struct PromptDetails {
+    pub(super) cached_tokens: Count,
     /// OpenRouter: what was written to a cache, part of `prompt_tokens` too.
-    cache_write_tokens: Count,
+    pub(super) cache_write_tokens: Count,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
-struct CompletionDetails {
-    reasoning_tokens: Count,
+pub(super) struct CompletionDetails {
+    pub(super) reasoning_tokens: Count,
+}
+
+// === impl Chunk ===
+
+impl<'a> Chunk<'a> {
+    /// Reads a chunk or a body.
+    pub(super) fn read(text: &'a str) -> serde_json::Result<Self> {
+        quick::chunk(text).map_or_else(|| serde_json::from_str(text), Ok)
+    }
 }
 
 // === impl Delta ===
@@ -202,8 +213,10 @@ impl<'a> Function<'a> {
 
 impl Usage {
     /// The counts of a chunk's `usage`; `None` if none is told.
-    pub(super) fn read(raw: Option<&RawValue>) -> Option<turn::Usage> {
-        serde_json::from_str::<Self>(raw?.get()).ok()?.neutral()
+    pub(super) fn read(json: Option<Json<'_>>) -> Option<turn::Usage> {
+        let Json(text) = json?;
+        let usage = quick::usage(text).or_else(|| serde_json::from_str(text).ok())?;
+        usage.neutral()
     }
 
     fn neutral(self) -> Option<turn::Usage> {
