@@ -3,12 +3,13 @@
 //! A lock is taken twice for each attempt, never while bytes flow.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use holdfast_core::breaker::{self, Breaker, Report};
 use holdfast_core::budget::{self, Budget};
 use holdfast_core::plan::{Health, Leave};
 use holdfast_core::time::Time;
+use holdfast_telemetry::metrics::Counter;
 use parking_lot::Mutex;
 
 /// One target's breaker and budget.
@@ -16,9 +17,23 @@ use parking_lot::Mutex;
 pub(crate) struct TargetHealth {
     /// `provider/model`, as shown in metrics and headers.
     pub(crate) name: Arc<str>,
+    /// Its counters for what most attempts are.
+    pub(crate) usual: UsualCounters,
     terms: (breaker::Terms, budget::Terms),
     state: Mutex<State>,
 }
+
+/// Counters of one target that are looked up once: a look-up hashes all labels, at every call.
+#[derive(Debug, Default)]
+pub(crate) struct UsualCounters {
+    /// Attempts that came whole.
+    pub(crate) whole: OnceLock<Counter>,
+    /// In the order of [`TOKEN_KINDS`].
+    pub(crate) tokens: [OnceLock<Counter>; TOKEN_KINDS.len()],
+}
+
+/// The kinds of tokens that are counted.
+pub(crate) const TOKEN_KINDS: [&str; 4] = ["input", "cache_read", "cache_write", "output"];
 
 #[derive(Debug)]
 struct State {
@@ -42,6 +57,7 @@ impl TargetHealth {
         };
         Self {
             name,
+            usual: UsualCounters::default(),
             terms: (breaker, budget),
             state: Mutex::new(state),
         }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use holdfast_core::exchange::Record;
+use holdfast_core::exchange::{AttemptRecord, Record};
 use holdfast_telemetry::metrics::{AttemptLabels, ExchangeLabels, TokenLabels};
 
 use crate::admit::Call;
 use crate::books::Booked;
 use crate::clock::unix_seconds;
+use crate::health::{TOKEN_KINDS, TargetHealth};
 use crate::ledger::{Attempt, Entry};
 use crate::redact;
 use crate::worker::Shared;
@@ -17,14 +18,19 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
     let route = &call.snapshot.routes[call.route].name;
     let code = record.code.unwrap_or_default();
     let metrics = &shared.metrics;
-    metrics
-        .exchanges
-        .get_or_create(&ExchangeLabels {
+    let exchanges = || {
+        metrics.exchanges.get_or_create_owned(&ExchangeLabels {
             route: route.clone(),
             outcome: record.outcome,
             code,
         })
-        .inc();
+    };
+    if (record.outcome, code) == ("whole", "") {
+        let whole = &call.snapshot.routes[call.route].whole;
+        whole.get_or_init(exchanges).inc();
+    } else {
+        exchanges().inc();
+    }
     metrics.duration.observe(record.lasted.as_secs_f64());
     metrics.joins.inc_by(u64::from(record.joins));
     let mut attempts = Vec::with_capacity(record.attempts.len());
@@ -33,7 +39,7 @@ pub(crate) fn settle(shared: &Shared, call: &Call, record: &Record, losses: &[St
         // The callers' own model names are without end; a metric has its label from the route.
         let place = call.targets[attempt.target];
         let health = &call.snapshot.routes[call.route].healths[place];
-        book_attempt(shared, health.name.clone(), attempt);
+        book_attempt(shared, health, attempt);
         attempts.push(Attempt {
             target,
             status: attempt.status,
@@ -114,36 +120,40 @@ fn log(call: &Call, record: &Record, route: &str) {
     }
 }
 
-fn book_attempt(
-    shared: &Shared,
-    target: Arc<str>,
-    attempt: &holdfast_core::exchange::AttemptRecord,
-) {
-    let labels = AttemptLabels {
-        target,
-        verdict: attempt.verdict,
-        flaw: attempt.flaw.unwrap_or_default(),
+fn book_attempt(shared: &Shared, health: &TargetHealth, attempt: &AttemptRecord) {
+    let (metrics, usual) = (&shared.metrics, &health.usual);
+    let flaw = attempt.flaw.unwrap_or_default();
+    let attempts = || {
+        metrics.attempts.get_or_create_owned(&AttemptLabels {
+            target: health.name.clone(),
+            verdict: attempt.verdict,
+            flaw,
+        })
     };
-    let metrics = &shared.metrics;
-    metrics.attempts.get_or_create(&labels).inc();
+    if (attempt.verdict, flaw) == ("whole", "") {
+        usual.whole.get_or_init(attempts).inc();
+    } else {
+        attempts().inc();
+    }
     if let Some(first) = attempt.first_token {
         metrics.first_token.observe(first.as_secs_f64());
     }
     let usage = attempt.usage;
-    for (kind, count) in [
-        ("input", usage.input),
-        ("cache_read", usage.cache_read),
-        ("cache_write", usage.cache_write),
-        ("output", usage.output),
-    ] {
-        if let Some(count) = count.filter(|count| *count > 0) {
-            metrics
-                .tokens
-                .get_or_create(&TokenLabels {
-                    target: labels.target.clone(),
-                    kind,
-                })
-                .inc_by(count);
+    let counts = [
+        usage.input,
+        usage.cache_read,
+        usage.cache_write,
+        usage.output,
+    ];
+    for (place, kind) in TOKEN_KINDS.into_iter().enumerate() {
+        let tokens = || {
+            metrics.tokens.get_or_create_owned(&TokenLabels {
+                target: health.name.clone(),
+                kind,
+            })
+        };
+        if let Some(count) = counts[place].filter(|count| *count > 0) {
+            usual.tokens[place].get_or_init(tokens).inc_by(count);
         }
     }
 }

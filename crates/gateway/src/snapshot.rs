@@ -2,10 +2,11 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use holdfast_config::checked::{self, Auth, AuthStyle, Config, Http2, Scheme};
 use holdfast_core::{backoff, breaker, budget, policy};
+use holdfast_telemetry::metrics::Counter;
 use holdfast_upstream::{Endpoint, SystemRoots, TlsError, tls_config};
 use holdfast_wire::turn::Dialect;
 use http::{HeaderName, HeaderValue, Uri, header};
@@ -54,6 +55,8 @@ pub(crate) struct Route {
     pub(crate) policy: policy::Policy,
     pub(crate) targets: Vec<policy::Target>,
     pub(crate) healths: Vec<Arc<TargetHealth>>,
+    /// Its counter of whole answers, looked up once.
+    pub(crate) whole: OnceLock<Counter>,
     gate: Option<ReadyGate>,
 }
 
@@ -262,6 +265,7 @@ fn ready_route(
         name: route.model.as_str().into(),
         policy: ready_policy(&route.policy, &config.limits),
         targets,
+        whole: OnceLock::new(),
         healths,
         gate,
     })
