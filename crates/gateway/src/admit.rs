@@ -278,18 +278,18 @@ impl Who {
 
     /// Whom kept things belong to. Strangers with a vendor's own key are told apart by its hash.
     pub(crate) fn scope(&self, headers: &HeaderMap) -> String {
-        match (&self.name, presented(headers)) {
-            (Some(name), _) => name.clone(),
-            (None, Some(credential)) if !self.trusted => {
-                let hash = Sha256::digest(credential.as_bytes());
-                let mut scope = String::from(STRANGER);
-                for byte in &hash[..SCOPE_DIGITS / 2] {
-                    let _ = write!(scope, "{byte:02x}");
-                }
-                scope
-            }
-            (None, _) => String::new(),
+        if let Some(name) = &self.name {
+            return name.clone();
         }
+        let credential = (!self.trusted).then(|| presented(headers)).flatten();
+        credential.map_or_else(String::new, |credential| {
+            let hash = Sha256::digest(credential.as_bytes());
+            let mut scope = String::from(STRANGER);
+            for byte in &hash[..SCOPE_DIGITS / 2] {
+                let _ = write!(scope, "{byte:02x}");
+            }
+            scope
+        })
     }
 }
 
@@ -302,18 +302,18 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The credential with the header in which it stands.
-pub(crate) fn credential(headers: &HeaderMap) -> Option<(HeaderName, &str)> {
+pub(crate) fn credential(headers: &HeaderMap) -> Option<(&'static HeaderName, &str)> {
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| (header::AUTHORIZATION, token.trim()));
+        .map(|(_, token)| (&header::AUTHORIZATION, token.trim()));
     let key = || {
         headers
             .get(&names::X_API_KEY)
             .and_then(|value| value.to_str().ok())
-            .map(|key| (names::X_API_KEY.clone(), key.trim()))
+            .map(|key| (&names::X_API_KEY, key.trim()))
     };
     bearer
         .or_else(key)

@@ -111,8 +111,9 @@ impl Drive {
 
     /// The next thing for the caller. After `Step::Finish` it must not be polled again.
     pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        // One moment for all that has come: the clock is asked once for each turn.
+        let now = self.worker.shared.clock.now();
         loop {
-            let now = self.worker.shared.clock.now();
             if let Some(step) = self.act(now) {
                 return Poll::Ready(step);
             }

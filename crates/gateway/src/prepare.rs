@@ -259,11 +259,11 @@ pub(crate) fn pass_headers(from: &HeaderMap, to: &mut HeaderMap) {
 /// apart by it.
 fn pass_credential(from: &HeaderMap, to: &mut HeaderMap) {
     if let Some((name, _)) = credential(from)
-        && let Some(value) = from.get(&name)
+        && let Some(value) = from.get(name)
     {
         let mut value = value.clone();
         value.set_sensitive(true);
-        to.insert(name, value);
+        to.insert(name.clone(), value);
     }
 }
 

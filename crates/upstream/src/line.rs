@@ -20,6 +20,10 @@ use crate::head::{self, Head};
 
 /// The most that is read at once, in bytes.
 const READ: usize = 64 << 10;
+/// Room for a head.
+const HEAD: usize = 1 << 10;
+/// A body of at most this size is copied behind its head: one write of one piece.
+const SMALL: u64 = 4 << 10;
 /// The most pieces that are written at once.
 const PIECES: usize = 8;
 
@@ -113,11 +117,23 @@ impl Line {
     /// Writes what fits at once. An error means that nothing was written.
     async fn begin(&mut self, request: &Request<Pieces>) -> io::Result<()> {
         let body = request.body();
-        let mut head = Vec::with_capacity(1024);
+        let is_small = body.len() <= SMALL;
+        let room = if is_small { body.len() } else { 0 };
+        let mut head = Vec::with_capacity(HEAD + usize::try_from(room).unwrap_or(0));
         head::write(request, body.len(), &mut head);
-        let mut outgoing = Box::new(Outgoing::new(head.into(), body));
+        let mut outgoing = Outgoing::new();
+        if is_small {
+            body.iter().for_each(|piece| head.extend_from_slice(piece));
+            outgoing.pieces.push_back(head.into());
+        } else {
+            outgoing.pieces.reserve(1 + body.count());
+            outgoing.pieces.push_back(head.into());
+            outgoing.pieces.extend(body.iter().cloned());
+        }
         std::future::poll_fn(|cx| outgoing.poll_write(&mut self.stream, cx)).await?;
-        self.outgoing = Some(outgoing);
+        if !outgoing.pieces.is_empty() || self.stream.holds_back() {
+            self.outgoing = Some(Box::new(outgoing));
+        }
         Ok(())
     }
 
@@ -238,11 +254,10 @@ impl Line {
 // === impl Outgoing ===
 
 impl Outgoing {
-    fn new(head: Bytes, body: &Pieces) -> Self {
-        let mut pieces = VecDeque::with_capacity(1 + body.count());
-        pieces.push_back(head);
-        pieces.extend(body.iter().cloned());
-        Self { pieces }
+    fn new() -> Self {
+        Self {
+            pieces: VecDeque::new(),
+        }
     }
 
     /// Writes everything, down to the network.
@@ -255,18 +270,29 @@ impl Outgoing {
 
     /// Writes what fits at once.
     fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let written = ready!(match self.pieces.as_slices() {
+            ([piece], []) => stream.poll_write(cx, piece),
+            _ => self.poll_write_many(stream, cx),
+        })?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.advance(written);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_many(
+        &self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); PIECES];
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
             *slice = IoSlice::new(piece);
             count += 1;
         }
-        let written = ready!(stream.poll_write_vectored(cx, &slices[..count]))?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        self.advance(written);
-        Poll::Ready(Ok(()))
+        stream.poll_write_vectored(cx, &slices[..count])
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -292,6 +318,18 @@ impl Stream {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+        }
+    }
+
+    /// Whether encryption may hold back what was written to it.
+    fn holds_back(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
         }
     }
 

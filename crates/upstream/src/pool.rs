@@ -216,16 +216,16 @@ impl Pool {
     /// The connection that was used last: the others grow old and are let go.
     fn take_idle(&self) -> Option<Line> {
         let mut idle = self.shared.idle.borrow_mut();
-        drop_stale(&mut idle);
+        drop_stale(&mut idle, Instant::now());
         Some(idle.pop()?.line)
     }
 
     /// A connection whose call has ended.
     pub(crate) fn keep(&self, line: Line) {
         let mut idle = self.shared.idle.borrow_mut();
-        drop_stale(&mut idle);
+        let since = Instant::now();
+        drop_stale(&mut idle, since);
         if line.is_open() && idle.len() < self.shared.endpoint.max_idle {
-            let since = Instant::now();
             idle.push(Idle { line, since });
         }
     }
@@ -370,10 +370,10 @@ impl Connection {
 }
 
 /// Lets go what was idle for too long; what was kept first stands first.
-fn drop_stale(idle: &mut Vec<Idle>) {
+fn drop_stale(idle: &mut Vec<Idle>, now: Instant) {
     let stale = idle
         .iter()
-        .take_while(|idle| idle.since.elapsed() >= LONGEST_IDLE)
+        .take_while(|idle| now.duration_since(idle.since) >= LONGEST_IDLE)
         .count();
     idle.drain(..stale);
 }

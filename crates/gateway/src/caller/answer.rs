@@ -20,8 +20,8 @@ use crate::emit::Reply;
 const SMALL: usize = 4 << 10;
 /// What is collected before it is written, as long as there is more at once.
 const ROOM: usize = 16 << 10;
-/// Room for a head and a short answer.
-const USUAL: usize = 1 << 10;
+/// Room for a head.
+const HEAD: usize = 512;
 
 /// An answer on its way.
 pub(super) struct Answer {
@@ -59,7 +59,7 @@ impl Answer {
             None => Ends::Close,
         };
         let mut out = Out::default();
-        out.small.reserve(USUAL);
+        out.small.reserve(HEAD + small_part(ends));
         with_date(|date| {
             response::write(
                 parts.status,
@@ -193,6 +193,14 @@ impl Out {
         let large = (written - small).min(self.large.len());
         self.large.advance(large);
         self.behind = &self.behind[written - small - large..];
+    }
+}
+
+/// What of the body will be copied behind the head.
+fn small_part(ends: Ends) -> usize {
+    match ends {
+        Ends::Length(length) => usize::try_from(length).map_or(0, |length| length.min(SMALL)),
+        Ends::Chunked | Ends::Close => 0,
     }
 }
 
