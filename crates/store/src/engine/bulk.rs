@@ -122,8 +122,14 @@ impl Bulk {
 
     /// Numbered places have names to `SQLite`, which looks for each one in a list of all: with
     /// hundreds of them that costs more than the rows. The order is the same without numbers.
+    ///
+    /// And `SQLite` keeps a copy of every page that a statement touches, to undo the statement alone if
+    /// a row breaks a constraint. Here nobody wants that: a group that fails is undone whole.
     fn assemble(&self, rows: usize, is_postgres: bool) -> String {
         let mut text = self.before.to_owned();
+        if !is_postgres && let Some(verb) = text.find(' ') {
+            text.insert_str(verb, " OR ROLLBACK");
+        }
         let mut at = 0;
         for row in 0..rows {
             text.push_str(if row == 0 { "(" } else { ", (" });
@@ -156,7 +162,7 @@ mod tests {
         );
         assert_eq!(
             BULK.text(2, false),
-            "INSERT INTO a VALUES (?, ?), (?, ?) RETURNING b"
+            "INSERT OR ROLLBACK INTO a VALUES (?, ?), (?, ?) RETURNING b"
         );
     }
 }

@@ -102,6 +102,20 @@ mod tests {
         assert!(link.rows("SELECT ?, ?", &[int(1)]).is_err());
     }
 
+    /// What the statements for many rows rely on.
+    #[test]
+    fn a_row_that_breaks_a_constraint_undoes_the_whole_transaction() {
+        let link = Link::open(Path::new(":memory:"), Duration::ZERO, &[]).unwrap();
+        let run = |sql| link.execute(sql, &[]);
+        run("CREATE TABLE a (n BIGINT NOT NULL)").unwrap();
+        run("BEGIN IMMEDIATE").unwrap();
+        run("INSERT INTO a VALUES (1)").unwrap();
+        assert!(run("INSERT OR ROLLBACK INTO a VALUES (2), (NULL)").is_err());
+        assert!(run("COMMIT").is_err(), "it is over already");
+        let rows = link.rows("SELECT n FROM a", &[]).unwrap();
+        assert!(rows.is_empty(), "{rows:?}");
+    }
+
     #[test]
     fn changed_rows_are_counted() {
         let link = Link::open(Path::new(":memory:"), Duration::ZERO, &[]).unwrap();
