@@ -7,6 +7,7 @@ mod mutate;
 mod seeds;
 
 use bytes::Bytes;
+use holdfast_http1::{Decoder as Body, request};
 use holdfast_wire::answer::{Answer, WriterOptions};
 use holdfast_wire::envelope::{Edit, Envelope, Limits};
 use holdfast_wire::sse::{Decoder, Frame};
@@ -65,6 +66,61 @@ fn frames(data: &[u8], size: usize) -> (Vec<Vec<u8>>, bool) {
 
 fn read(frame: &Frame) {
     let _ = (frame.event(), frame.data(), frame.is_comment_only());
+}
+
+/// A connection's requests are the same in any pieces, and where they can't be read they end for good.
+///
+/// # Panics
+/// When that does not hold.
+pub fn http1(data: &[u8]) {
+    let whole = requests(data, data.len().max(1));
+    for step in [1, 2, 7, 64] {
+        assert_eq!(whole, requests(data, step), "the pieces show, by {step}");
+    }
+}
+
+/// Each request's head as text with the content of its body, and why they ended.
+fn requests(data: &[u8], step: usize) -> (Vec<(String, Vec<u8>)>, String) {
+    let limits = request::Limits {
+        bytes: FRAME,
+        fields: 64,
+    };
+    let (mut found, mut buffer) = (Vec::new(), Vec::new());
+    let mut body: Option<Body> = None;
+    for piece in data.chunks(step) {
+        buffer.extend_from_slice(piece);
+        loop {
+            if let Some(decoder) = &mut body {
+                let (kept, own) = decoder.decode(&mut buffer);
+                let (_, content): &mut (String, Vec<u8>) =
+                    found.last_mut().expect("a body has a head");
+                content.extend_from_slice(&buffer[..kept]);
+                buffer.drain(..own);
+                if let Some(flaw) = decoder.flaw() {
+                    return (found, flaw.to_string());
+                }
+                if !decoder.is_done() {
+                    break;
+                }
+                body = None;
+            }
+            match request::read(&buffer, limits) {
+                Ok(Some(read)) => {
+                    assert!(read.length <= buffer.len() && read.length <= FRAME);
+                    let head = format!(
+                        "{} {} {:?} {:?} {:?} {}",
+                        read.method, read.uri, read.version, read.headers, read.framing, read.keep
+                    );
+                    found.push((head, Vec::new()));
+                    buffer.drain(..read.length);
+                    body = Some(Body::new(read.framing));
+                }
+                Ok(None) => break,
+                Err(flaw) => return (found, flaw.to_string()),
+            }
+        }
+    }
+    (found, String::new())
 }
 
 /// What the envelope takes is JSON, its head is what a tree says, and a splice changes one member.

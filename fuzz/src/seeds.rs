@@ -13,6 +13,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let fixtures = here.join("../crates/wire/tests/fixtures");
     let recorded = match target {
         "sse" | "answer" => vec!["anthropic", "openai"],
+        "http1" => vec![],
         _ => vec!["requests"],
     };
     for part in [target].iter().chain(&recorded) {

@@ -39,6 +39,11 @@ fn sse() {
 }
 
 #[test]
+fn http1() {
+    play("http1", holdfast_fuzz::http1);
+}
+
+#[test]
 fn envelope() {
     play("envelope", holdfast_fuzz::envelope);
 }
