@@ -86,7 +86,7 @@ pub(crate) async fn serve(
         if !connection.exchange(may_stay).await? {
             return connection.part().await;
         }
-        alarm.set(Instant::now() + connection.idle_timeout);
+        alarm.set(Instant::now() + connection.patience());
     }
 }
 
@@ -100,6 +100,15 @@ impl Connection {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
             worker,
+        }
+    }
+
+    /// How long it is waited for what comes next.
+    fn patience(&self) -> Duration {
+        if self.line.borrow().is_idle() {
+            self.idle_timeout
+        } else {
+            self.header_timeout
         }
     }
 

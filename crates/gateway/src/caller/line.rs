@@ -140,8 +140,8 @@ impl Line {
         let read = request::read(input, self.limits);
         let Ok(Some(read)) = read else {
             // The rest of it follows, or it is told what is wrong with it.
-            self.input.extend_from_slice(input);
-            self.searched = input.len();
+            self.put_by(input);
+            self.searched = self.input.len();
             return read.map(|_| ());
         };
         self.decoder = Decoder::new(read.framing);
@@ -156,10 +156,19 @@ impl Line {
     fn take_content<R>(&mut self, input: &mut [u8], take: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let (kept, own) = self.decoder.decode(input);
         if self.decoder.is_done() && own < input.len() {
-            self.input.extend_from_slice(&input[own..]);
-            self.searched = 0;
+            self.put_by(&input[own..]);
         }
         (kept > 0).then(|| take(&input[..kept]))
+    }
+
+    /// Keeps what came and is not read yet, but for empty lines before a head: some clients end a body
+    /// with one (RFC 9112, 2.2).
+    fn put_by(&mut self, input: &[u8]) {
+        let is_part = |byte: &u8| !b"\r\n".contains(byte);
+        if let Some(from) = input.iter().position(is_part) {
+            self.input.extend_from_slice(&input[from..]);
+            self.searched = 0;
+        }
     }
 
     /// The whole body, if it came with its head.
@@ -213,8 +222,7 @@ impl Line {
             return Poll::Pending;
         }
         let more = ready!(self.with_read(cx, |line, input| {
-            line.input.extend_from_slice(input);
-            line.searched = 0;
+            line.put_by(input);
             !input.is_empty()
         }));
         if more.is_ok_and(|more| more) {

@@ -249,6 +249,20 @@ async fn an_idle_connection_is_kept_for_its_own_time_and_closed() {
     gateway.at_rest().await;
 }
 
+/// Half a request behind a whole one is as late as one that comes alone; an empty line is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_request_has_its_time_too() {
+    let (gateway, _vendors) = gateway("limits: {header_timeout: 50ms, idle_timeout: 1h}").await;
+    let text = read_raw(raw(gateway.address, &[HEALTH, "GET /heal"].concat()).await).await;
+    let (_, second) = text.rsplit_once("HTTP/1.1 ").unwrap();
+    assert!(second.starts_with("408 "), "{text}");
+    let mut stream = raw(gateway.address, &[HEALTH, "\r\n"].concat()).await;
+    read_to(&mut stream, "}").await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    stream.write_all(HEALTH.as_bytes()).await.unwrap();
+    assert_eq!(status_of(&read_to(&mut stream, "}").await), "200");
+}
+
 /// A caller that closes while its body is on its way costs nobody anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_breaks_off_asks_no_vendor() {
