@@ -121,7 +121,8 @@ pub struct Exchange {
     plan: Plan,
     began: Time,
     state: State,
-    leg: Option<Leg>,
+    /// The attempt under way. Boxed: an exchange is moved about before it has one.
+    leg: Option<Box<Leg>>,
     show: Show,
     actions: VecDeque<Action>,
     reports: Vec<(usize, Report, bool)>,
@@ -332,7 +333,7 @@ impl Exchange {
 
     fn leg_of(&mut self, attempt: u32) -> Option<&mut Leg> {
         self.leg
-            .as_mut()
+            .as_deref_mut()
             .filter(|leg| leg.attempt == attempt && leg.ended.is_none())
     }
 

@@ -1,5 +1,6 @@
 //! From an HTTP request to a call that may be driven: path, caller, body, route.
 
+use std::cell::OnceCell;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::rc::Rc;
@@ -47,6 +48,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) spans: Spans,
     pub(crate) debug: bool,
+    /// The name of the target that was asked first, once it was put together.
+    pub(crate) first_asked: OnceCell<(usize, Arc<str>)>,
     /// Whoever makes this call sees to what is kept of it: it has a key, or comes from the queue.
     pub(crate) kept_elsewhere: bool,
     pub(crate) _held: Held,
@@ -114,7 +117,7 @@ pub(crate) async fn admit(
     worker: &Rc<Worker>,
     dialect: Dialect,
     request: Request<Asked>,
-) -> Result<Call, Fault> {
+) -> Result<Box<Call>, Fault> {
     let shared = &worker.shared;
     let snapshot = shared.snapshot.load_full();
     let limits = &snapshot.config.limits;
@@ -163,7 +166,7 @@ pub(crate) fn understand(
     told: Told,
     held: Held,
     permit: Permit,
-) -> Result<Call, Fault> {
+) -> Result<Box<Call>, Fault> {
     let Told {
         dialect,
         query,
@@ -189,7 +192,8 @@ pub(crate) fn understand(
     let delivery = wished_delivery(&headers)?.unwrap_or(policy.delivery);
     let (run, step) = run_and_step(&headers)?;
     let wishes = wishes(dialect, &envelope);
-    Ok(Call {
+    // Boxed: it is handed on several times until it is driven.
+    Ok(Box::new(Call {
         id: exchange_id(),
         route,
         targets,
@@ -203,6 +207,7 @@ pub(crate) fn understand(
         include_usage: envelope.include_usage(),
         query,
         debug: headers.contains_key(&names::DEBUG),
+        first_asked: OnceCell::new(),
         kept_elsewhere: false,
         spans: spans(&body, &envelope),
         headers,
@@ -210,7 +215,7 @@ pub(crate) fn understand(
         _held: held,
         _permit: permit,
         snapshot: snapshot.clone(),
-    })
+    }))
 }
 
 /// The run and the step that a request names.

@@ -56,7 +56,7 @@ pub(crate) enum Step {
 /// One exchange and its connection.
 pub(crate) struct Drive {
     worker: Rc<Worker>,
-    pub(crate) call: Call,
+    pub(crate) call: Box<Call>,
     exchange: Exchange,
     health: Selected,
     upstream: Upstream,
@@ -67,7 +67,7 @@ pub(crate) struct Drive {
 }
 
 impl Drive {
-    pub(crate) fn new(worker: Rc<Worker>, call: Call) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, call: Box<Call>) -> Self {
         let now = worker.shared.clock.now();
         let route = &call.snapshot.routes[call.route];
         let mut policy = route.policy;

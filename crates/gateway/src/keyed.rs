@@ -40,7 +40,7 @@ use registry::Entered;
 const POLICY_HEADERS: [&str; 3] = ["holdfast-delivery", "anthropic-beta", "anthropic-version"];
 
 /// Answers a model call, once if it has a key.
-pub(crate) async fn answer(worker: &Rc<Worker>, call: Call) -> Result<Response<Reply>, Fault> {
+pub(crate) async fn answer(worker: &Rc<Worker>, call: Box<Call>) -> Result<Response<Reply>, Fault> {
     let later = later::is_wished(&call.headers);
     let key = match key_of(&call)? {
         Some(key) => key,
@@ -58,7 +58,7 @@ pub(crate) async fn answer(worker: &Rc<Worker>, call: Call) -> Result<Response<R
 /// Answers a call with a key; `later` = its caller comes back for the answer.
 async fn once(
     worker: &Rc<Worker>,
-    mut call: Call,
+    mut call: Box<Call>,
     key: String,
     later: bool,
 ) -> Result<Response<Reply>, Fault> {

@@ -162,13 +162,17 @@ fn book_attempt(shared: &Shared, health: &TargetHealth, attempt: &AttemptRecord)
 pub(crate) fn target_name(call: &Call, target: usize) -> Arc<str> {
     let place = call.targets[target];
     let config = &call.snapshot.config;
-    let target = &config.routes[call.route].targets[place];
-    if target.model.is_some() {
+    let named = &config.routes[call.route].targets[place];
+    if named.model.is_some() {
         return call.snapshot.routes[call.route].healths[place].name.clone();
     }
-    [&config.provider(target).name, "/", &*call.model]
-        .concat()
-        .into()
+    let name = || [&config.provider(named).name, "/", &*call.model].concat();
+    // Most calls ask one target, and name it twice.
+    let (first, known) = call.first_asked.get_or_init(|| (target, name().into()));
+    if *first == target {
+        return known.clone();
+    }
+    name().into()
 }
 
 fn millis(time: std::time::Duration) -> u64 {

@@ -73,7 +73,7 @@ impl Exchange {
             answer_limit: policy.answer_limit,
             event_limit: policy.event_limit,
         };
-        self.leg = Some(Leg::new(&begin, now));
+        self.leg = Some(Box::new(Leg::new(&begin, now)));
         self.state = State::Running;
         self.actions.push_back(Action::Send(Send {
             attempt,

@@ -80,7 +80,11 @@ fn may_be_secret(name: &str) -> bool {
 }
 
 /// A kept request as a call of today's configuration.
-pub(crate) fn recall(worker: &Rc<Worker>, kept: KeptRequest, scope: &str) -> Result<Call, Fault> {
+pub(crate) fn recall(
+    worker: &Rc<Worker>,
+    kept: KeptRequest,
+    scope: &str,
+) -> Result<Box<Call>, Fault> {
     let shared = &worker.shared;
     let snapshot = shared.snapshot.load_full();
     let limit = snapshot.config.limits.in_flight;

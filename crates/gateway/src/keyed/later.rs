@@ -42,9 +42,9 @@ pub(super) async fn accepted(
     worker: &Worker,
     recording: Arc<Recording>,
     asked: &Asked,
-    joined: Option<Call>,
+    joined: Option<Box<Call>>,
 ) -> Result<Response<Reply>, Fault> {
-    if recording.is_run_here().await && is_kept(worker, asked, joined.as_ref()).await? {
+    if recording.is_run_here().await && is_kept(worker, asked, joined.as_deref()).await? {
         return Ok(running(&asked.0));
     }
     Ok(recording.respond(joined.is_some()).await)

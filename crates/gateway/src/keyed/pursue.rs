@@ -68,7 +68,7 @@ enum Insisted<T> {
 /// Begins the task. `later` = the request is kept with the key, so that it can be run after a crash.
 pub(super) fn spawn(
     worker: &Rc<Worker>,
-    call: Call,
+    call: Box<Call>,
     asked: Asked,
     recording: Arc<Recording>,
     later: bool,
@@ -80,7 +80,7 @@ pub(super) fn spawn(
 
 async fn pursue(
     worker: Rc<Worker>,
-    call: Call,
+    call: Box<Call>,
     asked: Asked,
     recording: Arc<Recording>,
     later: bool,
@@ -110,7 +110,7 @@ async fn pursue(
 pub(super) async fn run_claimed(
     worker: &Rc<Worker>,
     store: Arc<Store>,
-    call: Call,
+    call: Box<Call>,
     in_hand: InHand,
     abandoned: Abandoned,
 ) {
@@ -195,7 +195,7 @@ impl Pursuit {
     }
 
     /// Makes the call and records it.
-    async fn run(&self, call: Call, fence: i64) {
+    async fn run(&self, call: Box<Call>, fence: i64) {
         failpoint::reached("key.after_claim");
         self.worker.shared.metrics.keyed("run");
         self.recording.runs_here();
