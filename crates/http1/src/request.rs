@@ -27,7 +27,7 @@ pub struct Limits {
 pub enum Flaw {
     #[error("the head is not HTTP/1.1: {0}")]
     Syntax(httparse::Error),
-    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here, and HTTP/2 from the first byte")]
+    #[error("of HTTP, version 1 is spoken here, and version 2 from the first byte on")]
     Version,
     #[error("the request's target is not a URI")]
     Target,
@@ -39,7 +39,7 @@ pub enum Flaw {
     Length,
     #[error("`Content-Length` and `Transfer-Encoding` contradict")]
     Contradiction,
-    #[error("of the transfer codings only `chunked` alone is understood, with HTTP/1.1")]
+    #[error("of the transfer codings only `chunked` alone is understood, and none in version 1.0")]
     Encoding,
 }
 

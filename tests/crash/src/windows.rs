@@ -233,7 +233,9 @@ async fn waiting(stage: &Stage) -> Held {
             is_unlucky || (shown["state"] == "done" && performed == 1),
             || format!("{target}: performed {performed} times: {shown}"),
         )?;
-        ensure(performed <= 1, || format!("{target}: performed {performed} times"))?;
+        ensure(performed <= 1, || {
+            format!("{target}: performed {performed} times")
+        })?;
     }
     Ok(())
 }
