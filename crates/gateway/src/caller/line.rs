@@ -2,16 +2,16 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use holdfast_config::checked::Limits;
 use holdfast_http1::request::{self, Flaw, Read};
 use holdfast_http1::{Decoder, Framing, response};
 use memchr::memmem;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::patience::Patient;
@@ -192,6 +192,9 @@ impl Line {
                 return Poll::Ready(Ok(false));
             }
             ready!(self.poll_interim(cx))?;
+            if let Some(left) = self.long_run() {
+                return self.poll_run(cx, left, all);
+            }
             let came = ready!(self.with_read(cx, |line, input| {
                 if input.is_empty() {
                     line.decoder.close();
@@ -202,6 +205,31 @@ impl Line {
                 return Poll::Ready(Ok(true));
             }
         }
+    }
+
+    /// How many bytes of content come next, where they are worth a way of their own.
+    fn long_run(&self) -> Option<usize> {
+        let left = usize::try_from(self.decoder.content_to_come()?).ok()?;
+        (left >= READ).then_some(left)
+    }
+
+    /// Reads content to where it is to lie: a long body is copied by the kernel alone.
+    fn poll_run(
+        &mut self,
+        cx: &mut Context<'_>,
+        left: usize,
+        all: &mut BytesMut,
+    ) -> Poll<io::Result<bool>> {
+        let before = all.len();
+        all.reserve(READ);
+        let mut room = (&mut *all).limit(left);
+        let read = ready!(pin!(self.stream.read_buf(&mut room)).poll(cx))?;
+        if read == 0 {
+            self.decoder.close();
+            return self.poll_more(cx, all);
+        }
+        self.decoder.decode(&mut all[before..]);
+        Poll::Ready(Ok(true))
     }
 
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -113,6 +113,50 @@ async fn a_request_is_the_same_in_any_pieces() {
     gateway.at_rest().await;
 }
 
+/// Some are read where they are to lie, some through the thread's buffer.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_bodies_arrive_as_they_were_sent() {
+    let (gateway, [one, _]) = gateway("").await;
+    let long = (0..60_000)
+        .map(|number: u32| number.to_string())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let body = messages("claude", false, &long).to_string();
+    let as_chunks = body
+        .as_bytes()
+        .chunks(100_000)
+        .map(|chunk| {
+            format!(
+                "{:x}\r\n{}\r\n",
+                chunk.len(),
+                str::from_utf8(chunk).unwrap()
+            )
+        })
+        .collect::<Vec<_>>()
+        .concat();
+    let head = "POST /v1/messages HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    for request in [
+        raw_post("/v1/messages", &body),
+        format!("{head}{as_chunks}0\r\n\r\n"),
+    ] {
+        let text = read_raw(raw(gateway.address, &request).await).await;
+        assert_eq!(status_of(&text), "200", "{text}");
+    }
+    let requests = one.requests();
+    assert_eq!(requests.len(), 2);
+    for (_, sent) in requests {
+        let sent: serde_json::Value = serde_json::from_str(&sent).unwrap();
+        assert!(sent["messages"][0]["content"] == long);
+    }
+    // One that breaks off in the middle asks nobody.
+    let request = raw_post("/v1/messages", &body);
+    let mut stream = raw(gateway.address, &request[..request.len() / 2]).await;
+    stream.shutdown().await.unwrap();
+    assert_eq!(status_of(&read_raw(stream).await), "400");
+    assert_eq!(one.requests().len(), 2);
+    gateway.at_rest().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_to_be_told_to_go_on_is_told_so_once() {
     let (gateway, _vendors) = gateway("").await;
