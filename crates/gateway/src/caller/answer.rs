@@ -131,7 +131,8 @@ impl Answer {
 
 impl Out {
     fn is_empty(&self) -> bool {
-        self.small.is_empty()
+        // Without chunks a large piece may come with nothing before and behind it.
+        self.small.is_empty() && self.large.is_empty() && self.behind.is_empty()
     }
 
     fn has_room(&self) -> bool {
@@ -218,4 +219,97 @@ fn with_date<R>(take: impl FnOnce(&[u8]) -> R) -> R {
         }
         take(text.as_bytes())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+
+    use http_body::{Body, Frame};
+    use http_body_util::BodyExt as _;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A body of unknown length whose pieces come one in each turn.
+    struct Pieces {
+        pieces: VecDeque<Bytes>,
+        waits: bool,
+    }
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.waits = !self.waits;
+            if self.waits {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(self.pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
+        }
+    }
+
+    /// What arrives of pieces of these sizes, and what should.
+    async fn arrives(sizes: &[usize], version: Version) -> (Vec<u8>, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut client = TcpStream::connect(address).await.expect("open");
+        let (stream, _) = listener.accept().await.expect("open");
+        let pieces: VecDeque<Bytes> = sizes
+            .iter()
+            .zip(b'a'..)
+            .map(|(size, byte)| vec![byte; *size].into())
+            .collect();
+        let whole = pieces.iter().flatten().copied().collect();
+        let body = Pieces {
+            pieces,
+            waits: false,
+        };
+        let response = Response::new(Reply::Served(body.boxed()));
+        let mut line = Line::new(stream, &holdfast_config::checked::Limits::default());
+        let mut answer = Answer::new(response, false, version, false);
+        let writing = async move {
+            let written = std::future::poll_fn(|cx| answer.poll(&mut line, cx)).await;
+            written.expect("the caller reads");
+        };
+        let mut arrived = Vec::new();
+        let (read, ()) = tokio::join!(client.read_to_end(&mut arrived), writing);
+        read.expect("an end");
+        let head = memchr::memmem::find(&arrived, b"\r\n\r\n").expect("a head");
+        (arrived.split_off(head + 4), whole)
+    }
+
+    const SIZES: [&[usize]; 5] = [
+        &[],
+        &[10, SMALL, 20],
+        &[SMALL + 1],
+        &[SMALL + 1, 10, 3 * SMALL, 3 * SMALL],
+        &[2, ROOM + 1, 0, 300_000],
+    ];
+
+    #[tokio::test]
+    async fn pieces_of_any_size_arrive_whole_without_chunks() {
+        for sizes in SIZES {
+            let (arrived, whole) = arrives(sizes, Version::HTTP_10).await;
+            assert!(arrived == whole, "{sizes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pieces_of_any_size_arrive_whole_in_chunks() {
+        for sizes in SIZES {
+            let (mut arrived, whole) = arrives(sizes, Version::HTTP_11).await;
+            let mut decoder = holdfast_http1::Decoder::new(holdfast_http1::Framing::Chunked);
+            let (kept, own) = decoder.decode(&mut arrived);
+            assert!(decoder.is_done() && own == arrived.len(), "{sizes:?}");
+            assert!(arrived[..kept] == *whole, "{sizes:?}");
+        }
+    }
 }

@@ -246,17 +246,17 @@ impl Line {
     /// Whether the caller has closed, or is lost. Of a caller that has sent more already, that is seen
     /// later.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.is_read() || !self.is_idle() {
-            return Poll::Pending;
+        // Until the socket has nothing: only then does it tell what comes next.
+        while self.is_read() && self.is_idle() {
+            let more = ready!(self.with_read(cx, |line, input| {
+                line.put_by(input);
+                !input.is_empty()
+            }));
+            if !more.is_ok_and(|more| more) {
+                return Poll::Ready(());
+            }
         }
-        let more = ready!(self.with_read(cx, |line, input| {
-            line.put_by(input);
-            !input.is_empty()
-        }));
-        if more.is_ok_and(|more| more) {
-            return Poll::Pending;
-        }
-        Poll::Ready(())
+        Poll::Pending
     }
 
     /// Says that nothing more comes, and waits until the caller closes.
