@@ -306,3 +306,35 @@ impl Body {
         std::future::poll_fn(|cx| self.line.borrow_mut().poll_more(cx, all)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Nothing else wakes whoever waits for it here.
+    #[tokio::test]
+    async fn a_caller_is_seen_to_hang_up_behind_an_empty_line() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut client = TcpStream::connect(address).await.expect("open");
+        let (stream, _) = listener.accept().await.expect("open");
+        let mut line = Line::new(stream, &Limits::default());
+        let local = tokio::task::LocalSet::new();
+        let gone = local.spawn_local(async move {
+            std::future::poll_fn(|cx| line.poll_gone(cx)).await;
+        });
+        let seen = local.run_until(async move {
+            client.write_all(b"\r\n").await.expect("it is read");
+            // So that the line is read by itself.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(client);
+            tokio::time::timeout(Duration::from_secs(30), gone).await
+        });
+        assert!(seen.await.is_ok(), "it was never seen");
+    }
+}

@@ -307,22 +307,6 @@ async fn what_follows_a_request_has_its_time_too() {
     assert_eq!(status_of(&read_to(&mut stream, "}").await), "200");
 }
 
-/// An empty line behind a request hides no caller that hangs up.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_caller_is_seen_to_hang_up_behind_an_empty_line() {
-    let (gateway, [one, _]) = gateway("").await;
-    one.set_fault(&"hang-before-headers".parse().unwrap());
-    let body = messages("claude", false, "tell me").to_string();
-    let mut stream = raw(gateway.address, &call(&body)).await;
-    until("the vendor works", || one.stats().open_streams == 1).await;
-    stream.write_all(b"\r\n").await.unwrap();
-    // It is read before the end comes.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    drop(stream);
-    until("the vendor was stopped", || one.stats().open_streams == 0).await;
-    gateway.at_rest().await;
-}
-
 /// A caller that closes while its body is on its way costs nobody anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_breaks_off_asks_no_vendor() {
