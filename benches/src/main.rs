@@ -8,6 +8,7 @@
 mod listen;
 mod load;
 mod mock;
+mod order;
 mod profile;
 mod proxy;
 mod run;
@@ -41,6 +42,8 @@ enum Part {
     Run(run::Args),
     /// Instructions of Holdfast for a call or a token.
     Profile(profile::Args),
+    /// The functions that a start and the usual calls run, for the linker.
+    Order(order::Args),
 }
 
 fn main() -> Result<(), Error> {
@@ -50,5 +53,6 @@ fn main() -> Result<(), Error> {
         Part::Proxy(args) => proxy::main(&args),
         Part::Run(args) => run::main(&args),
         Part::Profile(args) => profile::main(&args),
+        Part::Order(args) => order::main(&args),
     }
 }

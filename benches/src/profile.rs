@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Error;
-use crate::load::Mode;
 use crate::run::process::{Client, Server, free_port};
 use crate::run::rows::{HOLDFAST, Place, Setup, USUAL};
 
@@ -22,7 +21,7 @@ pub(crate) struct Args {
     #[arg(long)]
     directory: PathBuf,
     #[arg(long, value_enum, default_value = "call")]
-    mode: Mode,
+    mode: Unit,
     /// Calls (or tokens) of the first run, and how many more of the second.
     #[arg(long, default_value_t = 1000)]
     calls: u64,
@@ -31,34 +30,36 @@ pub(crate) struct Args {
     top: usize,
 }
 
+/// What is counted.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Unit {
+    /// A plain call.
+    Call,
+    /// One with a new `Idempotency-Key`.
+    Keyed,
+    /// A token of a stream.
+    Stream,
+}
+
 /// Milliseconds between the tokens of a stream in the longer run.
 const PACE: u64 = 25;
 /// Connections of the client.
 const CONNECTIONS: u64 = 4;
-const ALONE: Setup = Setup {
+pub(crate) const ALONE: Setup = Setup {
     workers: 1,
     ..USUAL
 };
 
 pub(crate) fn main(args: &Args) -> Result<(), Error> {
-    let place = Place {
-        directory: args.directory.canonicalize()?,
-        holdfast: args.holdfast.canonicalize()?,
-        nginx: PathBuf::new(),
-        haproxy: PathBuf::new(),
-        litellm: None,
-        vendor: free_port()?,
-        vendor_h2: 0,
-        dead: 0,
-    };
+    let place = place(&args.holdfast, &args.directory)?;
     let mut mock = Command::new(std::env::current_exe()?);
     mock.args(["mock", "--port", &place.vendor.to_string()]);
     let _vendor = Server::start(&mut mock, place.vendor, &place.directory.join("mock"))?;
     let (few, done) = run(&place, args, args.calls)?;
     let (many, more) = run(&place, args, 2 * args.calls)?;
     let (unit, between) = match args.mode {
-        Mode::Call => ("call", more - done),
-        Mode::Stream => ("token", more - done),
+        Unit::Call | Unit::Keyed => ("call", more - done),
+        Unit::Stream => ("token", more - done),
     };
     for (title, inclusive) in [("alone", false), ("with what they call", true)] {
         let [few, many] = [&few, &many].map(|file| annotated(file, inclusive));
@@ -75,25 +76,52 @@ pub(crate) fn main(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
+/// Holdfast and nothing else, at its place.
+pub(crate) fn place(holdfast: &Path, directory: &Path) -> Result<Place, Error> {
+    Ok(Place {
+        directory: directory.canonicalize()?,
+        holdfast: holdfast.canonicalize()?,
+        nginx: PathBuf::new(),
+        haproxy: PathBuf::new(),
+        litellm: None,
+        vendor: free_port()?,
+        vendor_h2: 0,
+        dead: 0,
+    })
+}
+
+/// The same command under valgrind, its functions named as the compiler does if `symbols`.
+pub(crate) fn under_callgrind(program: &Command, out: &Path, symbols: bool) -> Command {
+    let mut command = Command::new("valgrind");
+    let demangle = if symbols { "no" } else { "yes" };
+    command
+        .args([
+            "--tool=callgrind",
+            "--compress-strings=no",
+            "--compress-pos=no",
+        ])
+        .arg(format!("--demangle={demangle}"))
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(program.get_program())
+        .args(program.get_args());
+    command
+}
+
 /// The profile of so many calls, and how many calls or tokens there were.
 fn run(place: &Place, args: &Args, calls: u64) -> Result<(PathBuf, u64), Error> {
     let directory = HOLDFAST.directory(place)?;
     let (holdfast, port) = HOLDFAST.command(place, &ALONE, &directory)?;
     let out = place.directory.join(format!("callgrind.{calls}"));
-    let mut command = Command::new("valgrind");
-    command
-        .args(["--tool=callgrind", "--compress-strings=no"])
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(holdfast.get_program())
-        .args(holdfast.get_args());
+    let mut command = under_callgrind(&holdfast, &out, false);
     eprintln!("{calls} calls or tokens under valgrind");
     let server = Server::start(&mut command, port, &directory.join("log"))?;
     let each = calls / CONNECTIONS;
     let load = match args.mode {
-        Mode::Call => format!("--calls {each}"),
+        Unit::Call => format!("--calls {each}"),
+        Unit::Keyed => format!("--keyed --calls {each}"),
         // At a pace that can be kept under valgrind, so that a token is read alone. Both runs have as
         // many streams and take as long, so that calls and what is done by a clock fall out.
-        Mode::Stream => {
+        Unit::Stream => {
             let gap = PACE * 2 * args.calls / calls;
             format!("--mode stream --tokens {each} --pace {gap}")
         }
@@ -102,8 +130,8 @@ fn run(place: &Place, args: &Args, calls: u64) -> Result<(PathBuf, u64), Error> 
     let report = Client::ready(port, &load)?.go(|| Ok(()))?;
     server.finish()?;
     Ok(match args.mode {
-        Mode::Call => (out, report.whole),
-        Mode::Stream => (out, report.tokens),
+        Unit::Call | Unit::Keyed => (out, report.whole),
+        Unit::Stream => (out, report.tokens),
     })
 }
 
