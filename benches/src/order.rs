@@ -7,6 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::Error;
 use crate::profile::{ALONE, place, under_callgrind};
@@ -37,6 +39,9 @@ const LOADS: [&str; 5] = [
     "--dialect anthropic",
     "--dialect anthropic --mode stream --tokens 5",
 ];
+
+/// In this time all that is done by a clock is done.
+const TICKS: Duration = Duration::from_secs(15);
 
 const HEAD: &str = "\
 # The functions that run in plain calls, those of the start, and those of other usual calls: side by side in
@@ -101,6 +106,7 @@ fn run(place: &Place, loads: &[&str], calls: u64) -> Result<HashMap<String, u64>
         let load = format!("--connections 1 --calls {calls} {load}");
         Client::ready(port, &load)?.go(|| Ok(()))?;
     }
+    thread::sleep(TICKS);
     server.finish()?;
     let text = fs::read_to_string(&out)?;
     Ok(functions(&text, holdfast.get_program().as_ref()))

@@ -43,5 +43,5 @@ fn script_of(names: &str) -> String {
         format!("  *(\n{sections}  )\n")
     });
     let groups: String = groups.skip(1).collect();
-    format!("SECTIONS {{\n .text.first : {{\n{groups} }}\n}} INSERT BEFORE .text;\n")
+    format!("SECTIONS {{\n .text : {{\n{groups} }}\n}} INSERT BEFORE .init;\n")
 }
