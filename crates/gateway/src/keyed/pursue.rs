@@ -16,6 +16,7 @@ use holdfast_core::exchange::{Finish, Outcome};
 use holdfast_core::fault::{Code, Fault};
 use holdfast_core::idempotency::{Afterwards, afterwards};
 use holdfast_core::judge::Flaw;
+use holdfast_core::time::Wall;
 use holdfast_store::{
     Abandoned, Claimed, Error, KeptRequest, KeyId, MAX_CONTENT_BYTES, NewClaim, NewTicket,
     RetryPolicy, Store, StoredAnswer, TicketKind,
@@ -53,6 +54,14 @@ struct Pursuit {
     /// The exchange under which the key is claimed.
     exchange: String,
     recording: Arc<Recording>,
+}
+
+/// A key that this process has.
+#[derive(Clone, Copy)]
+struct Hold {
+    fence: i64,
+    /// Until when the claim says that it is kept; `None` = it was claimed before.
+    expires: Option<Wall>,
 }
 
 /// What became of a write that was insisted on.
@@ -96,7 +105,7 @@ async fn pursue(
                 recording,
             };
             match pursuit.claim(&call, later).await {
-                Ok(Some(fence)) => pursuit.run(call, fence).await,
+                Ok(Some(hold)) => pursuit.run(call, hold).await,
                 Ok(None) => {}
                 Err(fault) => pursuit.recording.fail(fault),
             }
@@ -125,7 +134,11 @@ pub(super) async fn run_claimed(
         exchange: abandoned.exchange,
         recording,
     };
-    pursuit.run(call, abandoned.fence).await;
+    let hold = Hold {
+        fence: abandoned.fence,
+        expires: None,
+    };
+    pursuit.run(call, hold).await;
     in_hand.settled();
 }
 
@@ -134,8 +147,8 @@ impl Pursuit {
         &self.asked.0
     }
 
-    /// The fence of a call to run; `None` = it was answered from the store.
-    async fn claim(&self, call: &Call, later: bool) -> Result<Option<i64>, Fault> {
+    /// The hold on a call to run; `None` = it was answered from the store.
+    async fn claim(&self, call: &Call, later: bool) -> Result<Option<Hold>, Fault> {
         let clock = self.worker.shared.clock;
         let terms = call.policy();
         let deadline = clock.now() + terms.deadline;
@@ -143,6 +156,7 @@ impl Pursuit {
         let mut pause = LOOK;
         loop {
             let now = clock.wall();
+            let mut expires = Some(kept_until(now, terms.idempotency.expiry));
             let claim = NewClaim {
                 id: self.id().clone(),
                 fingerprint: self.asked.1,
@@ -151,12 +165,13 @@ impl Pursuit {
                 run: call.run.clone(),
                 step: call.step.clone(),
                 now,
-                expires: now + terms.idempotency.expiry,
+                expires: kept_until(now, terms.idempotency.expiry),
             };
             let claimed = self.store.claim_key(claim).await?;
             let claimed = match claimed {
                 Claimed::Ticketed { .. } if terms.ticket_retry == TicketRetry::OnRepeat => {
                     let request = request.as_deref();
+                    expires = None;
                     self.store
                         .reopen_key(self.id(), &call.id, request, now)
                         .await?
@@ -164,7 +179,7 @@ impl Pursuit {
                 claimed => claimed,
             };
             match claimed {
-                Claimed::Fresh { fence } => return Ok(Some(fence)),
+                Claimed::Fresh { fence } => return Ok(Some(Hold { fence, expires })),
                 Claimed::Done(answer) => {
                     self.replay(answer);
                     return Ok(None);
@@ -195,13 +210,13 @@ impl Pursuit {
     }
 
     /// Makes the call and records it.
-    async fn run(&self, call: Box<Call>, fence: i64) {
+    async fn run(&self, call: Box<Call>, hold: Hold) {
         failpoint::reached("key.after_claim");
         self.worker.shared.metrics.keyed("run");
         self.recording.runs_here();
         let mut drive = Box::new(Drive::new(self.worker.clone(), call));
         match std::future::poll_fn(|cx| drive.poll_step(cx)).await {
-            Step::Release(first) => self.stream(drive, first, fence).await,
+            Step::Release(first) => self.stream(drive, first, hold).await,
             Step::Finish(finish) => {
                 let mut head = Head {
                     status: StatusCode::OK,
@@ -211,14 +226,14 @@ impl Pursuit {
                 head.headers.insert(header::CONTENT_TYPE, json);
                 emit::mark_all(&mut head.headers, &drive);
                 let body = finish.body.clone().unwrap_or_default();
-                self.close(drive, Some(head), vec![body], finish, fence)
+                self.close(drive, Some(head), vec![body], finish, hold)
                     .await;
             }
         }
     }
 
     /// Publishes what comes, except what came together with the end, as long as it can be kept.
-    async fn stream(&self, mut drive: Box<Drive>, first: Bytes, fence: i64) {
+    async fn stream(&self, mut drive: Box<Drive>, first: Bytes, hold: Hold) {
         let head = Head {
             status: StatusCode::OK,
             headers: emit::stream_headers(&drive),
@@ -250,7 +265,7 @@ impl Pursuit {
                     batch.push(more);
                 }
                 Some(Step::Finish(finish)) => {
-                    return self.close(drive, head, batch, finish, fence).await;
+                    return self.close(drive, head, batch, finish, hold).await;
                 }
                 None => {
                     waiting = 0;
@@ -277,12 +292,12 @@ impl Pursuit {
         head: Option<Head>,
         batch: Vec<Bytes>,
         finish: Finish,
-        fence: i64,
+        hold: Hold,
     ) {
         match finish.outcome {
             Outcome::Delivered(verdict) => {
                 let outcome = verdict.name();
-                self.deliver(drive, head, batch, outcome, fence).await;
+                self.deliver(drive, head, batch, outcome, hold).await;
             }
             Outcome::Told(fault) => {
                 // What nobody saw need not be shown: the error then has a head of its own.
@@ -291,7 +306,7 @@ impl Pursuit {
                 }
                 let recording = self.recording.clone();
                 let (call, refused) = (&drive.call, drive.held_back());
-                Box::pin(self.tell(call, fault, refused, fence, recording)).await;
+                Box::pin(self.tell(call, fault, refused, hold.fence, recording)).await;
             }
             // Nobody can hang up on a recording.
             Outcome::CallerGone => self
@@ -306,9 +321,10 @@ impl Pursuit {
         head: Option<Head>,
         batch: Vec<Bytes>,
         outcome: &str,
-        fence: i64,
+        hold: Hold,
     ) {
-        let shown = head.clone().or_else(|| self.recording.head());
+        let published = self.recording.head();
+        let shown = head.as_ref().or(published.as_deref());
         let shown = shown.expect("invariant: a head is published or at hand");
         let answer = StoredAnswer {
             exchange: drive.call.id.clone(),
@@ -317,7 +333,10 @@ impl Pursuit {
             headers: pairs(&shown.headers),
             body: self.recording.body_with(&batch),
         };
-        let expires = self.wall() + drive.call.policy().idempotency.expiry;
+        let expires = kept_until(self.wall(), drive.call.policy().idempotency.expiry);
+        // The usual call ends in the step of time in which it began.
+        let expires = (hold.expires != Some(expires)).then_some(expires);
+        let fence = hold.fence;
         failpoint::reached("key.before_store");
         let write = || {
             let (id, now) = (self.id(), self.wall());
@@ -334,12 +353,7 @@ impl Pursuit {
                 recording.replay(&drive.call.id, head, body);
             }
             Insisted::Kept(true) => {
-                if let Some(head) = head {
-                    recording.begin(head);
-                }
-                // It is stored: who reads it is not cut off for want of room.
-                recording.publish(batch);
-                recording.end();
+                recording.end(head, batch);
             }
             Insisted::Kept(false) => recording.fail(taken_over()),
             Insisted::Never(error) => {
@@ -443,7 +457,7 @@ impl Pursuit {
         }
     }
 
-    fn wall(&self) -> holdfast_core::time::Wall {
+    fn wall(&self) -> Wall {
         self.worker.shared.clock.wall()
     }
 }
@@ -532,6 +546,16 @@ impl Broken {
     }
 }
 
+/// Until when a key is kept: at least as long as asked for, and at most a thousandth longer. Whatever comes
+/// in one such step of time has the same end, and the store need not move it.
+fn kept_until(now: Wall, expiry: Duration) -> Wall {
+    let step = i64::try_from(expiry.as_millis() / 1000)
+        .unwrap_or(i64::MAX)
+        .max(1);
+    let at = (now + expiry).0;
+    Wall(at.saturating_add(step - 1) / step * step)
+}
+
 /// More than the store takes for one answer.
 pub(crate) fn too_large(limit: usize) -> Fault {
     let flaw = Flaw::TooLarge { limit };
@@ -587,4 +611,31 @@ pub(super) fn unpack(answer: StoredAnswer) -> (Head, Bytes) {
         headers: headers.collect(),
     };
     (head, Bytes::from(answer.body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_kept_as_long_as_asked_for_and_a_thousandth() {
+        let day = Duration::from_hours(24);
+        for (now, expiry, until) in [
+            (0, day, 86_400_000),
+            (1, day, 86_400_000 + 86_400),
+            (86_400, day, 86_400_000 + 86_400),
+            (86_401, day, 86_400_000 + 2 * 86_400),
+            (7, Duration::from_millis(1), 8),
+            (7, Duration::from_millis(1999), 2006),
+            (7, Duration::from_secs(2), 2008),
+        ] {
+            assert_eq!(
+                kept_until(Wall(now), expiry),
+                Wall(until),
+                "{now} {expiry:?}"
+            );
+        }
+        let forever = kept_until(Wall(1), Duration::MAX);
+        assert!(forever.0 > i64::MAX / 2, "{forever:?}");
+    }
 }

@@ -3,7 +3,6 @@
 //! One task writes it, readers on any worker follow it at their own pace. What the writer has not
 //! published, nobody sees: the end of an answer is published only once it is stored.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -45,8 +44,17 @@ struct State {
     replayed: bool,
     /// This process makes the call.
     runs_here: bool,
-    wakers: HashMap<u64, Waker>,
-    readers: u64,
+    /// By the readers' slots.
+    waiting: Vec<Option<Waiting>>,
+    readers: usize,
+}
+
+/// A reader that waits.
+#[derive(Debug)]
+struct Waiting {
+    /// Already for what becomes of the claim, not only for the answer.
+    for_claim: bool,
+    waker: Waker,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +89,7 @@ impl Recording {
                 end: None,
                 replayed: false,
                 runs_here: false,
-                wakers: HashMap::new(),
+                waiting: Vec::new(),
                 readers: 0,
             }),
         })
@@ -89,7 +97,16 @@ impl Recording {
 
     /// The key is claimed and the call is made now.
     pub(crate) fn runs_here(&self) {
-        self.change(|state| state.runs_here = true);
+        let woken: Vec<_> = {
+            let mut state = self.state.lock();
+            state.runs_here = true;
+            let slots = state.waiting.iter_mut();
+            let of_claim = slots.filter_map(|slot| slot.take_if(|waiting| waiting.for_claim));
+            of_claim.collect()
+        };
+        for waiting in woken {
+            waiting.waker.wake();
+        }
     }
 
     /// Whether the call is made here and now; waits until that is known.
@@ -99,8 +116,8 @@ impl Recording {
     }
 
     /// The published head.
-    pub(crate) fn head(&self) -> Option<Head> {
-        self.state.lock().head.as_deref().cloned()
+    pub(crate) fn head(&self) -> Option<Arc<Head>> {
+        self.state.lock().head.clone()
     }
 
     /// The head, before anything else is published.
@@ -120,9 +137,18 @@ impl Recording {
         is_room
     }
 
-    /// The whole answer is published.
-    pub(crate) fn end(&self) {
-        self.change(|state| state.end = Some(End::Whole));
+    /// The rest of a whole answer, with its head if that was not published yet. It is stored: who reads it is
+    /// not cut off for want of room.
+    pub(crate) fn end(&self, head: Option<Head>, rest: Vec<Bytes>) {
+        self.change(|state| {
+            if let Some(head) = head {
+                state.head = Some(Arc::new(head));
+            }
+            let bytes = rest.iter().map(Bytes::len).sum();
+            state.held.grow(bytes, self.limit);
+            state.chunks.extend(rest);
+            state.end = Some(End::Whole);
+        });
     }
 
     /// There is no answer, or no more of it. What has ended stays as it is.
@@ -158,12 +184,15 @@ impl Recording {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let wakers = {
+        let woken = {
             let mut state = self.state.lock();
             change(&mut state);
-            std::mem::take(&mut state.wakers)
+            std::mem::take(&mut state.waiting)
         };
-        wakers.into_values().for_each(Waker::wake);
+        woken
+            .into_iter()
+            .flatten()
+            .for_each(|waiting| waiting.waker.wake());
     }
 
     /// Waits for the head, then gives the response; its body follows the recording. `joined` = this
@@ -171,10 +200,6 @@ impl Recording {
     pub(crate) async fn respond(self: Arc<Self>, joined: bool) -> Response<Reply> {
         let mut reader = Reader::new(self.clone());
         let head = std::future::poll_fn(|cx| reader.poll_head(cx)).await;
-        let (exchange, replayed) = {
-            let state = self.state.lock();
-            (state.exchange.clone(), state.replayed)
-        };
         let mut response = match head {
             Ok(head) => {
                 let mut response = Response::new(reader.into_reply());
@@ -183,16 +208,27 @@ impl Recording {
                 response
             }
             Err(fault) => {
+                let exchange = self.state.lock().exchange.clone();
                 let mut response = emit::error_response(self.dialect, &fault, &exchange);
                 emit::mark(response.headers_mut(), &exchange, None);
                 return response;
             }
         };
-        if joined || replayed {
+        if joined || self.state.lock().replayed {
             let yes = HeaderValue::from_static("true");
             response.headers_mut().insert("idempotent-replayed", yes);
         }
         response
+    }
+}
+
+impl State {
+    fn wait(&mut self, slot: usize, for_claim: bool, cx: &Context<'_>) {
+        if self.waiting.len() <= slot {
+            self.waiting.resize_with(slot + 1, || None);
+        }
+        let waker = cx.waker().clone();
+        self.waiting[slot] = Some(Waiting { for_claim, waker });
     }
 }
 
@@ -208,7 +244,7 @@ pub(super) fn no_room() -> Fault {
 #[derive(Debug)]
 pub(crate) struct Reader {
     recording: Arc<Recording>,
-    slot: u64,
+    slot: usize,
     next: usize,
     ended: bool,
     aborting: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -219,7 +255,7 @@ impl Reader {
         let slot = {
             let mut state = recording.state.lock();
             state.readers += 1;
-            state.readers
+            state.readers - 1
         };
         Self {
             recording,
@@ -236,7 +272,7 @@ impl Reader {
         if state.runs_here || state.head.is_some() || state.end.is_some() {
             return Poll::Ready(state.runs_here && state.end.is_none());
         }
-        state.wakers.insert(self.slot, cx.waker().clone());
+        state.wait(self.slot, true, cx);
         Poll::Pending
     }
 
@@ -248,7 +284,7 @@ impl Reader {
         if let Some(End::Told(fault)) = &state.end {
             return Poll::Ready(Err(fault.clone()));
         }
-        state.wakers.insert(self.slot, cx.waker().clone());
+        state.wait(self.slot, false, cx);
         Poll::Pending
     }
 
@@ -262,7 +298,7 @@ impl Reader {
             Some(End::Whole) => Poll::Ready(Next::Whole),
             Some(End::Told(fault)) => Poll::Ready(Next::Told(fault.clone())),
             None => {
-                state.wakers.insert(self.slot, cx.waker().clone());
+                state.wait(self.slot, false, cx);
                 Poll::Pending
             }
         }
@@ -313,7 +349,10 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.recording.state.lock().wakers.remove(&self.slot);
+        let mut state = self.recording.state.lock();
+        if let Some(slot) = state.waiting.get_mut(self.slot) {
+            *slot = None;
+        }
     }
 }
 
@@ -353,11 +392,47 @@ mod tests {
         recording.publish([Bytes::from_static(b"one ")]);
         let middle = tokio::spawn(rest(Reader::new(recording.clone())));
         recording.publish([Bytes::from_static(b"two")]);
-        recording.end();
+        recording.end(None, Vec::new());
         let late = rest(Reader::new(recording)).await;
         assert_eq!(late, (b"one two".to_vec(), true));
         assert_eq!(early.await.unwrap(), late);
         assert_eq!(middle.await.unwrap(), late);
+    }
+
+    #[test]
+    fn only_who_asks_for_the_claim_is_woken_by_it() {
+        let (waits, asks) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
+        let recording = recording();
+        let [mut waiting, asking] = [(); 2].map(|()| Reader::new(recording.clone()));
+        let waker = Waker::from(waits.clone());
+        assert!(
+            waiting
+                .poll_head(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        let waker = Waker::from(asks.clone());
+        assert!(
+            asking
+                .poll_claimed(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        let woken = || [&waits, &asks].map(|wakes| wakes.0.load(Ordering::Relaxed));
+        recording.runs_here();
+        assert_eq!(woken(), [0, 1]);
+        recording.begin(head());
+        assert_eq!(woken(), [1, 1]);
+        drop(waiting);
+        recording.end(None, Vec::new());
+        assert_eq!(woken(), [1, 1]);
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[tokio::test]

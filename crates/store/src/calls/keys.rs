@@ -56,9 +56,10 @@ impl Store {
             },
         };
         // One of a run has that run to see to.
-        let quick = claim.new.run.is_none().then_some(Quick {
-            bulk: &keys::CLAIMS,
-            row: keys::claim_row,
+        let is_alone = claim.new.run.is_none() && claim.new.step.is_none();
+        let quick = is_alone.then_some(Quick {
+            statement: keys::CLAIM,
+            values: keys::claim_values,
             out: |claim: &Claim| Outcome::Fresh { fence: claim.fence },
         });
         let outcome = self
@@ -69,25 +70,28 @@ impl Store {
         self.claimed(outcome)
     }
 
-    /// Stores the answer. `false` = fenced off.
+    /// Stores the answer; `expires` = when it is forgotten, if not as the claim said. `false` = fenced off.
     pub async fn complete_key(
         &self,
         id: &KeyId,
         fence: i64,
         answer: impl Borrow<StoredAnswer> + Send,
         now: Wall,
-        expires: Wall,
+        expires: impl Into<Option<Wall>> + Send,
     ) -> Result<bool> {
         let done = Completion {
             id: id.clone(),
             fence,
             answer: self.answer_for(id, answer.borrow())?,
             now,
-            expires,
+            expires: expires.into(),
         };
         let quick = Quick {
-            bulk: &keys::COMPLETIONS,
-            row: keys::completion_row,
+            statement: match done.expires {
+                Some(_) => keys::COMPLETION,
+                None => keys::PROMPT_COMPLETION,
+            },
+            values: keys::completion_values,
             out: |_: &Completion| true,
         };
         self.write_quickly(done, Some(quick), None, |tx, done| {

@@ -1,108 +1,19 @@
-//! Many operations in one statement, where they are of one kind and come together.
-//!
-//! What most calls do (a claim that finds nothing, a completion of one's own) can be said for many in
-//! one breath; whoever it did not fit runs by itself afterwards, as if nothing had been tried.
+//! Statements over many rows.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
-
-use sqlx::SqlStr;
-
-use super::job::Job;
-use super::sql::{Tx, Value};
-use crate::error::Result;
-
-/// The sizes of the groups that are said in one statement; each is prepared once.
-const SIZES: [usize; 3] = [LARGEST, 8, 2];
 
 /// The most rows of one statement.
 pub(crate) const LARGEST: usize = 32;
 
-/// A statement over rows of values, that gives the tags of those that it fit.
+/// A statement over rows of values.
 #[derive(Debug)]
 pub(crate) struct Bulk {
-    pub(crate) before: &'static str,
-    pub(crate) columns: usize,
-    pub(crate) after: &'static str,
+    before: &'static str,
+    columns: usize,
+    after: &'static str,
     /// What was put together so far, by the number of rows; for `SQLite`, and for PostgreSQL.
     texts: [[OnceLock<String>; LARGEST + 1]; 2],
-}
-
-/// One operation's row.
-#[derive(Debug)]
-pub(crate) struct BulkRow {
-    /// What tells it from the others.
-    pub(crate) tag: i64,
-    pub(crate) values: Vec<Value>,
-}
-
-/// Runs what can be said together. Gives the operations that are left.
-pub(crate) async fn together<'a>(
-    tx: &mut Tx,
-    jobs: &'a mut [Box<dyn Job>],
-) -> Result<Vec<&'a mut Box<dyn Job>>> {
-    let mut left = Vec::new();
-    let mut groups: Vec<(&'static Bulk, Vec<&'a mut Box<dyn Job>>)> = Vec::new();
-    for job in jobs {
-        let Some(bulk) = job.bulk() else {
-            left.push(job);
-            continue;
-        };
-        match groups
-            .iter_mut()
-            .find(|(known, _)| std::ptr::eq(*known, bulk))
-        {
-            Some((_, group)) => group.push(job),
-            None => groups.push((bulk, vec![job])),
-        }
-    }
-    for (bulk, mut group) in groups {
-        for size in SIZES {
-            while group.len() >= size {
-                let some = group.split_off(group.len() - size);
-                left.extend(say(tx, bulk, some).await?);
-            }
-        }
-        left.append(&mut group);
-    }
-    Ok(left)
-}
-
-/// One statement. Gives those that it did not fit.
-async fn say<'a>(
-    tx: &mut Tx,
-    bulk: &'static Bulk,
-    mut jobs: Vec<&'a mut Box<dyn Job>>,
-) -> Result<Vec<&'a mut Box<dyn Job>>> {
-    let owner = tx.owner.clone();
-    let mut values = Vec::with_capacity(jobs.len() * bulk.columns);
-    let mut tags = Vec::with_capacity(jobs.len());
-    for job in &jobs {
-        let row = job.bulk_row(&owner);
-        tags.push(row.as_ref().map(|row| row.tag));
-        values.extend(row.map(|row| row.values).unwrap_or_default());
-    }
-    let rows = tx
-        .rows_text(
-            SqlStr::from_static(bulk.text(jobs.len(), tx.is_postgres())),
-            values,
-        )
-        .await?;
-    let mut fit = BTreeSet::new();
-    for mut row in rows {
-        fit.insert(row.int()?);
-    }
-    let mut at = 0;
-    jobs.retain_mut(|job| {
-        let is_done = tags[at].is_some_and(|tag| fit.contains(&tag));
-        at += 1;
-        if is_done {
-            job.bulk_done();
-        }
-        !is_done
-    });
-    Ok(jobs)
 }
 
 impl Bulk {

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::bulk::{Bulk, BulkRow};
-use super::sql::Tx;
+use super::sql::{Tx, ValueRef};
 use super::undo::{Undo, Undos};
 use crate::error::{Error, Result};
 
@@ -33,23 +32,25 @@ pub(crate) trait Job: Send {
     /// Does it, and keeps what it gives until the commit.
     fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Boxed<'a, Result<()>>;
 
-    /// Which statement may do it together with others of its kind.
-    fn bulk(&self) -> Option<&'static Bulk>;
+    /// The statement that alone may do it on `SQLite`.
+    fn quick(&self) -> Option<&'static str>;
 
-    /// Its row in that statement.
-    fn bulk_row(&self, owner: &str) -> Option<BulkRow>;
+    /// The values of that statement.
+    fn quick_values<'a>(&'a self, owner: &'a str) -> Vec<ValueRef<'a>>;
 
     /// That statement did it.
-    fn bulk_done(&mut self);
+    fn quick_done(&mut self);
 
     /// Answers: with what it gave, or with why it was not committed.
     fn finish(self: Box<Self>, committed: Result<()>);
 }
 
-/// How an operation is done together with others: its row, and what it then gives.
+/// How an operation mostly goes: one statement, prepared once for all that wait, that changes a row or,
+/// where it does not fit, none. Then the operation is run as if nothing had been tried.
 pub(crate) struct Quick<A, T> {
-    pub(crate) bulk: &'static Bulk,
-    pub(crate) row: fn(&A, &str) -> BulkRow,
+    /// Its places are numbered like the values: `?1` and so on.
+    pub(crate) statement: &'static str,
+    pub(crate) values: for<'a> fn(&'a A, &'a str) -> Vec<ValueRef<'a>>,
     pub(crate) out: fn(&A) -> T,
 }
 
@@ -95,7 +96,7 @@ where
     quick_call(shape, args, run, None, undo, undos)
 }
 
-/// An operation that may be done together with others, and its waiting end.
+/// An operation that one statement may do, and its waiting end.
 pub(crate) fn quick_call<A, T>(
     shape: Shape,
     args: A,
@@ -144,16 +145,16 @@ impl<A: Send + Sync, T: Send> Job for Call<A, T> {
         })
     }
 
-    fn bulk(&self) -> Option<&'static Bulk> {
-        self.quick.as_ref().map(|quick| quick.bulk)
+    fn quick(&self) -> Option<&'static str> {
+        self.quick.as_ref().map(|quick| quick.statement)
     }
 
-    fn bulk_row(&self, owner: &str) -> Option<BulkRow> {
-        let quick = self.quick.as_ref()?;
-        Some((quick.row)(&self.args, owner))
+    fn quick_values<'a>(&'a self, owner: &'a str) -> Vec<ValueRef<'a>> {
+        let values = self.quick.as_ref().map(|quick| quick.values);
+        values.map_or_else(Vec::new, |values| values(&self.args, owner))
     }
 
-    fn bulk_done(&mut self) {
+    fn quick_done(&mut self) {
         if let Some(quick) = &self.quick {
             self.out = Some(Ok((quick.out)(&self.args)));
         }

@@ -6,10 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::types::Value as Cell;
+use rusqlite::types::{Null, Value as Cell};
 use rusqlite::{Connection, OpenFlags, Statement};
 
-use super::sql::Value;
+use super::sql::{Value, ValueRef};
 
 /// Prepared statements that are kept.
 pub(crate) const STATEMENTS: usize = 256;
@@ -43,6 +43,27 @@ impl Link {
         let mut rows = statement.raw_query();
         while rows.next()?.is_some() {}
         Ok(self.0.changes())
+    }
+
+    /// Runs a statement for each of these rows of values, and tells of each whether it changed something.
+    pub(crate) fn each<'v>(
+        &self,
+        sql: &str,
+        rows: impl Iterator<Item = Vec<ValueRef<'v>>>,
+    ) -> rusqlite::Result<Vec<bool>> {
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut run = |values: Vec<ValueRef<'_>>| {
+            for (place, value) in (1..).zip(&values) {
+                match value {
+                    ValueRef::Text(text) => statement.raw_bind_parameter(place, text.as_ref())?,
+                    ValueRef::Int(number) => statement.raw_bind_parameter(place, number)?,
+                    ValueRef::Blob(bytes) => statement.raw_bind_parameter(place, bytes)?,
+                    ValueRef::Null => statement.raw_bind_parameter(place, Null)?,
+                }
+            }
+            statement.raw_execute().map(|changed| changed > 0)
+        };
+        rows.map(&mut run).collect()
     }
 
     /// The rows of a statement.
@@ -100,6 +121,27 @@ mod tests {
         let (one, two) = (Cell::Integer(7), Cell::Text("two".to_owned()));
         assert_eq!(rows, [[two.clone(), one, two]]);
         assert!(link.rows("SELECT ?, ?", &[int(1)]).is_err());
+    }
+
+    /// What the operations of one statement rely on.
+    #[test]
+    fn each_row_tells_whether_it_fit() {
+        let link = Link::open(Path::new(":memory:"), Duration::ZERO, &[]).unwrap();
+        link.execute("CREATE TABLE a (n BIGINT PRIMARY KEY, t TEXT, b BLOB)", &[])
+            .unwrap();
+        let row = |n: i64| {
+            let text = (n > 1).then_some("t\0");
+            vec![n.into(), text.into(), ValueRef::from(&b"\0"[..])]
+        };
+        let insert = "INSERT INTO a VALUES (?1, ?2, ?3) ON CONFLICT (n) DO NOTHING";
+        let fit = link.each(insert, [1, 2, 1, 3].into_iter().map(row));
+        assert_eq!(fit, Ok(vec![true, true, false, true]));
+        let update = "UPDATE a SET b = NULL WHERE n = ?1 AND t = ?2 AND b = ?3";
+        let fit = link.each(update, [1, 2, 2].into_iter().map(row));
+        assert_eq!(fit, Ok(vec![false, true, false]));
+        assert_eq!(link.each(update, std::iter::empty()), Ok(vec![]));
+        let too_many = std::iter::once(vec![ValueRef::Null; 4]);
+        assert!(link.each(update, too_many).is_err());
     }
 
     /// What the statements for many rows rely on.

@@ -4,6 +4,7 @@
 //! serves both. Locks of rows are asked for at the end of a statement and left away on `SQLite`, where
 //! there is one writer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use holdfast_core::time::Wall;
@@ -26,11 +27,26 @@ pub(crate) enum Value {
     Blob(Option<Vec<u8>>),
 }
 
+/// A value that is lent to a statement of the writer.
+#[derive(Clone, Debug)]
+pub(crate) enum ValueRef<'a> {
+    Text(Cow<'a, str>),
+    Int(i64),
+    Blob(&'a [u8]),
+    Null,
+}
+
 /// The values of a statement, in order.
 macro_rules! args {
     ($($value:expr),* $(,)?) => { vec![$($crate::engine::sql::Value::from($value)),*] };
 }
 pub(crate) use args;
+
+/// The values that are lent to a statement, in order.
+macro_rules! lent {
+    ($($value:expr),* $(,)?) => { vec![$($crate::engine::sql::ValueRef::from($value)),*] };
+}
+pub(crate) use lent;
 
 /// A row, read column after column.
 pub(crate) struct Row {
@@ -172,6 +188,48 @@ impl From<&Vec<u8>> for Value {
 impl From<&Option<Vec<u8>>> for Value {
     fn from(bytes: &Option<Vec<u8>>) -> Self {
         Self::Blob(bytes.clone())
+    }
+}
+
+// === impl ValueRef ===
+
+impl<'a> From<&'a str> for ValueRef<'a> {
+    fn from(text: &'a str) -> Self {
+        if text.contains('\0') {
+            Self::Text(Cow::Owned(clean(text.to_owned())))
+        } else {
+            Self::Text(Cow::Borrowed(text))
+        }
+    }
+}
+
+impl<'a> From<&'a String> for ValueRef<'a> {
+    fn from(text: &'a String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl<'a> From<&'a [u8]> for ValueRef<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Blob(bytes)
+    }
+}
+
+impl From<i64> for ValueRef<'_> {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<Wall> for ValueRef<'_> {
+    fn from(at: Wall) -> Self {
+        Self::Int(at.0)
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for ValueRef<'_> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
     }
 }
 
@@ -347,6 +405,19 @@ impl Tx {
                 .map(|done| done.rows_affected()),
         };
         done.map_err(|error| self.troubled(judge(&error)))
+    }
+
+    /// Runs the writer's statement for each of these rows, and tells of each whether it changed something.
+    pub(crate) fn each<'v>(
+        &mut self,
+        sql: &'static str,
+        rows: impl Iterator<Item = Vec<ValueRef<'v>>>,
+    ) -> Result<Vec<bool>> {
+        let Conn::Writer(link) = &self.conn else {
+            return Err(Error::Internal("there is no writer".to_owned()));
+        };
+        let done = link.each(sql, rows);
+        done.map_err(|error| self.troubled(judge_link(&error)))
     }
 
     fn troubled(&mut self, trouble: Trouble) -> Error {

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::bulk;
 use super::health::{Health, judge_link};
 use super::job::{Job, Shape};
 use super::link::Link;
@@ -234,10 +233,39 @@ async fn transact(tx: &mut Tx, jobs: &mut [Box<dyn Job>], health: &Health) -> Fa
 }
 
 async fn all(tx: &mut Tx, jobs: &mut [Box<dyn Job>], health: &Health) -> Result<()> {
-    for job in bulk::together(tx, jobs).await? {
+    for job in quickly(tx, jobs)? {
         step(tx, job, health).await?;
     }
     Ok(())
+}
+
+/// Runs what one statement may do, each statement for all that it may fit. Gives the operations that are
+/// left.
+fn quickly<'a>(tx: &mut Tx, jobs: &'a mut [Box<dyn Job>]) -> Result<Vec<&'a mut Box<dyn Job>>> {
+    let mut left = Vec::new();
+    let mut groups: Vec<(&'static str, Vec<&'a mut Box<dyn Job>>)> = Vec::new();
+    for job in jobs {
+        let Some(statement) = job.quick() else {
+            left.push(job);
+            continue;
+        };
+        match groups.iter_mut().find(|(known, _)| *known == statement) {
+            Some((_, group)) => group.push(job),
+            None => groups.push((statement, vec![job])),
+        }
+    }
+    let owner = Arc::clone(&tx.owner);
+    for (statement, group) in groups {
+        let fit = tx.each(statement, group.iter().map(|job| job.quick_values(&owner)))?;
+        for (job, fits) in group.into_iter().zip(fit) {
+            if fits {
+                job.quick_done();
+            } else {
+                left.push(job);
+            }
+        }
+    }
+    Ok(left)
 }
 
 /// Runs one operation. An error says that the whole transaction is spoilt.

@@ -7,8 +7,7 @@ use holdfast_core::time::Wall;
 
 use super::to_json;
 use super::{runs, tickets};
-use crate::engine::bulk::{Bulk, BulkRow};
-use crate::engine::sql::{Row, Tx, args};
+use crate::engine::sql::{Row, Tx, ValueRef, args, lent};
 use crate::error::Result;
 use crate::model::key::{KeyId, NewClaim};
 use crate::model::ticket::NewTicket;
@@ -91,58 +90,45 @@ const LOOKS: usize = 16;
 
 const INSERT: &str = "INSERT INTO keys (scope, key, state, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (scope, key) DO NOTHING";
 
-/// Claims of keys that nobody knows, of no run.
-pub(crate) static CLAIMS: Bulk = Bulk::new(
-    "INSERT INTO keys (state, scope, key, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ",
-    12,
-    " ON CONFLICT (scope, key) DO NOTHING RETURNING fence",
-);
+/// The claim of a key that nobody knows, of no run or step.
+pub(crate) const CLAIM: &str = "INSERT INTO keys (state, scope, key, fingerprint, exchange, owner, fence, created, expires, request) VALUES ('running', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (scope, key) DO NOTHING";
 
-pub(crate) fn claim_row(claim: &Claim, owner: &str) -> BulkRow {
+pub(crate) fn claim_values<'a>(claim: &'a Claim, owner: &'a str) -> Vec<ValueRef<'a>> {
     let new = &claim.new;
-    BulkRow {
-        tag: claim.fence,
-        values: args![
-            "running",
-            &new.id.scope,
-            &new.id.key,
-            new.fingerprint.as_slice(),
-            &new.exchange,
-            owner,
-            claim.fence,
-            &new.run,
-            &new.step,
-            new.now,
-            new.expires,
-            &claim.request
-        ],
-    }
+    lent![
+        &new.id.scope,
+        &new.id.key,
+        new.fingerprint.as_slice(),
+        &new.exchange,
+        owner,
+        claim.fence,
+        new.now,
+        new.expires,
+        claim.request.as_deref()
+    ]
 }
 
-/// Completions of keys that have no ticket.
-pub(crate) static COMPLETIONS: Bulk = Bulk::new(
-    "UPDATE keys SET state = 'done', exchange = new.column5, status = new.column6, headers = new.column7, body = new.column8, expires = new.column9, outcome = new.column10, request = NULL, token = NULL FROM (VALUES ",
-    10,
-    ") AS new WHERE keys.scope = new.column1 AND keys.key = new.column2 AND keys.fence = new.column3 AND keys.owner = new.column4 AND keys.state = 'running' AND keys.ticket IS NULL RETURNING fence",
-);
+/// The completion of a key that has no ticket.
+pub(crate) const COMPLETION: &str = "UPDATE keys SET state = 'done', exchange = ?5, status = ?6, headers = ?7, body = ?8, outcome = ?9, expires = ?10, request = NULL, token = NULL WHERE scope = ?1 AND key = ?2 AND fence = ?3 AND owner = ?4 AND state = 'running' AND ticket IS NULL";
 
-pub(crate) fn completion_row(done: &Completion, owner: &str) -> BulkRow {
+/// The same where it expires as it was claimed to: another moment moves it in an index.
+pub(crate) const PROMPT_COMPLETION: &str = "UPDATE keys SET state = 'done', exchange = ?5, status = ?6, headers = ?7, body = ?8, outcome = ?9, request = NULL, token = NULL WHERE scope = ?1 AND key = ?2 AND fence = ?3 AND owner = ?4 AND state = 'running' AND ticket IS NULL";
+
+pub(crate) fn completion_values<'a>(done: &'a Completion, owner: &'a str) -> Vec<ValueRef<'a>> {
     let (id, answer) = (&done.id, &done.answer);
-    BulkRow {
-        tag: done.fence,
-        values: args![
-            &id.scope,
-            &id.key,
-            done.fence,
-            owner,
-            &answer.exchange,
-            answer.status,
-            &answer.headers,
-            &answer.body,
-            done.expires,
-            &answer.outcome
-        ],
-    }
+    let mut values = lent![
+        &id.scope,
+        &id.key,
+        done.fence,
+        owner,
+        &answer.exchange,
+        answer.status,
+        &answer.headers,
+        answer.body.as_slice(),
+        &answer.outcome
+    ];
+    values.extend(done.expires.map(ValueRef::from));
+    values
 }
 
 const LOCKED: &str = concat!(
@@ -261,7 +247,8 @@ pub(crate) struct Completion {
     pub(crate) fence: i64,
     pub(crate) answer: Answer,
     pub(crate) now: Wall,
-    pub(crate) expires: Wall,
+    /// `None` = as it was claimed.
+    pub(crate) expires: Option<Wall>,
 }
 
 pub(crate) async fn complete(tx: &mut Tx, done: &Completion) -> Result<bool> {
@@ -269,7 +256,7 @@ pub(crate) async fn complete(tx: &mut Tx, done: &Completion) -> Result<bool> {
     let (id, answer) = (&done.id, &done.answer);
     let row = tx
         .row(
-            "UPDATE keys SET state = 'done', exchange = $5, status = $6, headers = $7, body = $8, expires = $9, outcome = $10, request = NULL, token = NULL WHERE scope = $1 AND key = $2 AND fence = $3 AND owner = $4 AND state = 'running' RETURNING ticket",
+            "UPDATE keys SET state = 'done', exchange = $5, status = $6, headers = $7, body = $8, expires = COALESCE($9, expires), outcome = $10, request = NULL, token = NULL WHERE scope = $1 AND key = $2 AND fence = $3 AND owner = $4 AND state = 'running' RETURNING ticket",
             args![
                 &id.scope,
                 &id.key,

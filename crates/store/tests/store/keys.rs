@@ -12,6 +12,7 @@ both!(
     a_key_is_run_once_and_replayed,
     another_request_is_a_mismatch,
     an_expired_key_is_new,
+    a_completed_key_expires_as_it_was_claimed_to_or_as_told,
     of_64_claims_one_is_fresh,
     a_released_key_is_free,
     the_dead_lose_their_keys,
@@ -106,6 +107,30 @@ async fn an_expired_key_is_new(home: Home) {
         .complete_key(&key("k"), fence, answer("a"), NOW, later(HOUR))
         .await;
     assert_eq!(late, Ok(false));
+}
+
+async fn a_completed_key_expires_as_it_was_claimed_to_or_as_told(home: Home) {
+    let store = home.open().await;
+    let steps = |name: &str| NewClaim {
+        step: Some("s".to_owned()),
+        ..claim(name)
+    };
+    for (name, new, told, expires) in [
+        ("as claimed", claim("as claimed"), None, later(24 * HOUR)),
+        ("told", claim("told"), Some(later(HOUR)), later(HOUR)),
+        ("a step", steps("a step"), None, later(24 * HOUR)),
+    ] {
+        let fence = fresh(&store.claim_key(new).await.unwrap());
+        let (id, stored) = (key(name), answer(name));
+        let complete = |fence| store.complete_key(&id, fence, stored.clone(), NOW, told);
+        assert_eq!(complete(fence + 1).await, Ok(false), "{name}");
+        assert_eq!(complete(fence).await, Ok(true), "{name}");
+        assert_eq!(complete(fence).await, Ok(true), "{name}, once more");
+        let row = store.key(&key(name)).await.unwrap().unwrap();
+        assert_eq!(row.state, KeyState::Done(stored), "{name}");
+        assert_eq!(row.expires, expires, "{name}");
+        assert_eq!(row.step.is_some(), name == "a step");
+    }
 }
 
 async fn of_64_claims_one_is_fresh(home: Home) {
