@@ -4,7 +4,7 @@
 //! bytes of nonce, the sealed bytes and their tag. The table and the row's id are bound in, so that a
 //! value can't be moved to another row. Old keys open what they sealed; only the newest one seals.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -80,9 +80,9 @@ impl fmt::Debug for Seal {
 }
 
 /// What is written for `content`. `place` = the table and the row's id.
-pub(crate) fn close(seal: Option<&Seal>, place: &str, content: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn close(seal: Option<&Seal>, place: impl Display, content: &[u8]) -> Result<Vec<u8>> {
     if let Some(seal) = seal {
-        return seal.seal(place.as_bytes(), content);
+        return seal.seal(place.to_string().as_bytes(), content);
     }
     let mut kept = Vec::with_capacity(1 + content.len());
     kept.push(PLAIN);
@@ -91,7 +91,7 @@ pub(crate) fn close(seal: Option<&Seal>, place: &str, content: &[u8]) -> Result<
 }
 
 /// The content of what was written.
-pub(crate) fn open(seal: Option<&Seal>, place: &str, mut kept: Vec<u8>) -> Result<Vec<u8>> {
+pub(crate) fn open(seal: Option<&Seal>, place: impl Display, mut kept: Vec<u8>) -> Result<Vec<u8>> {
     match kept.first() {
         None => Err(Error::Corrupt(format!("a value in {place} is empty"))),
         Some(&PLAIN) => {
@@ -99,7 +99,7 @@ pub(crate) fn open(seal: Option<&Seal>, place: &str, mut kept: Vec<u8>) -> Resul
             Ok(kept)
         }
         Some(&id) => seal
-            .and_then(|seal| seal.open(place.as_bytes(), id, &kept[1..]))
+            .and_then(|seal| seal.open(place.to_string().as_bytes(), id, &kept[1..]))
             .ok_or_else(|| {
                 Error::Unavailable(
                     "a record is sealed with a key that is not configured (`store.encryption_key`, `store.old_keys`), or it was altered"

@@ -1,5 +1,6 @@
 //! The handle: opening, closing, how it is doing, and how calls reach the engine.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -234,14 +235,16 @@ impl Store {
     }
 
     /// What is written for content.
-    pub(crate) fn seal(&self, table: &str, id: &str, content: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn seal(&self, table: &str, id: impl Display, content: &[u8]) -> Result<Vec<u8>> {
         at_most(content.len(), MAX_CONTENT_BYTES)?;
-        seal::close(self.inner.seal.as_ref(), &format!("{table}/{id}"), content)
+        let place = format_args!("{table}/{id}");
+        seal::close(self.inner.seal.as_ref(), place, content)
     }
 
     /// The content of what was written.
-    pub(crate) fn unseal(&self, table: &str, id: &str, kept: Vec<u8>) -> Result<Vec<u8>> {
-        seal::open(self.inner.seal.as_ref(), &format!("{table}/{id}"), kept)
+    pub(crate) fn unseal(&self, table: &str, id: impl Display, kept: Vec<u8>) -> Result<Vec<u8>> {
+        let place = format_args!("{table}/{id}");
+        seal::open(self.inner.seal.as_ref(), place, kept)
     }
 }
 

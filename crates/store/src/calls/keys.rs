@@ -1,6 +1,7 @@
 //! Idempotency keys.
 
 use std::borrow::Borrow;
+use std::fmt::{self, Display};
 
 use holdfast_core::time::Wall;
 
@@ -29,7 +30,7 @@ impl Store {
         let request = claim
             .request
             .as_ref()
-            .map(|request| self.seal("requests", &place(&id), request))
+            .map(|request| self.seal("requests", place(&id), request))
             .transpose()?;
         if !self.is_healthy() {
             // What is kept can be told even where nothing can be written.
@@ -160,7 +161,7 @@ impl Store {
     ) -> Result<Claimed> {
         names(&[exchange])?;
         let request = request
-            .map(|request| self.seal("requests", &place(id), request))
+            .map(|request| self.seal("requests", place(id), request))
             .transpose()?;
         let undo = Undo::Key {
             scope: id.scope.clone(),
@@ -227,7 +228,7 @@ impl Store {
         let call = keys::Keeping {
             id: id.clone(),
             fingerprint,
-            request: self.seal("requests", &place(id), request)?,
+            request: self.seal("requests", place(id), request)?,
         };
         self.write(Shape::One, call, |tx, call| {
             Box::pin(keys::keep_request(tx, call))
@@ -253,7 +254,7 @@ impl Store {
         let open = |kept: Kept| {
             let sealed = kept.request.unwrap_or_default();
             Ok(Abandoned {
-                request: self.unseal("requests", &place(&kept.id), sealed)?,
+                request: self.unseal("requests", place(&kept.id), sealed)?,
                 id: kept.id,
                 fence: kept.fence,
                 exchange: kept.exchange,
@@ -295,17 +296,17 @@ impl Store {
             outcome,
             status: u16::try_from(kept.status).map_err(|_| bad())?,
             headers: serde_json::from_str(&headers).map_err(|_| bad())?,
-            body: self.unseal("keys", &place(&kept.id), kept.body.unwrap_or_default())?,
+            body: self.unseal("keys", place(&kept.id), kept.body.unwrap_or_default())?,
         })
     }
 
     /// An answer as it lies under its key.
     pub(crate) fn answer_for(&self, id: &KeyId, answer: &StoredAnswer) -> Result<Answer> {
-        Answer::new(answer, self.seal("keys", &place(id), &answer.body)?)
+        Answer::new(answer, self.seal("keys", place(id), &answer.body)?)
     }
 }
 
 /// A key in one text; the length keeps two of them apart.
-fn place(id: &KeyId) -> String {
-    format!("{}/{}/{}", id.scope.len(), id.scope, id.key)
+fn place(id: &KeyId) -> impl Display {
+    fmt::from_fn(|f| write!(f, "{}/{}/{}", id.scope.len(), id.scope, id.key))
 }

@@ -115,7 +115,7 @@ impl Store {
         now: Wall,
     ) -> Result<bool> {
         let id = step_id(scope, run, step)?;
-        let sealed = self.seal("steps", &place(&id), &result)?;
+        let sealed = self.seal("steps", place(&id), &result)?;
         self.end_step(id, fence, steps::End::Done(sealed), now)
             .await
     }
@@ -206,7 +206,7 @@ impl Store {
                 run: step.run.clone(),
                 step: step.step.clone(),
             };
-            step.result = Some(self.unseal("steps", &place(&id), sealed)?);
+            step.result = Some(self.unseal("steps", place(&id), sealed)?);
         }
         Ok(step)
     }

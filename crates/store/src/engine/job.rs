@@ -60,7 +60,7 @@ struct Call<A, T> {
     quick: Option<Quick<A, T>>,
     shape: Shape,
     out: Option<Result<T>>,
-    answer: oneshot::Sender<Delivery<T>>,
+    answer: Option<oneshot::Sender<Delivery<T>>>,
     undo: Option<Armed>,
 }
 
@@ -76,6 +76,9 @@ struct Delivery<T> {
     /// An unavailable database may have committed, or may still do it.
     is_unsure: bool,
     undo: Option<Armed>,
+    /// What was done. It goes back to be freed by the thread that made it: an allocator with a cache for each
+    /// thread has to sort out what others free.
+    _spent: Option<Box<dyn Send>>,
 }
 
 /// Waits for an operation.
@@ -116,7 +119,7 @@ where
         quick,
         shape,
         out: None,
-        answer,
+        answer: Some(answer),
         undo: undo.map(|undo| Armed {
             undo,
             undos: Arc::clone(undos),
@@ -127,7 +130,7 @@ where
 
 // === impl Call ===
 
-impl<A: Send + Sync, T: Send> Job for Call<A, T> {
+impl<A: Send + Sync + 'static, T: Send + 'static> Job for Call<A, T> {
     fn shape(&self) -> Shape {
         self.shape
     }
@@ -166,13 +169,17 @@ impl<A: Send + Sync, T: Send> Job for Call<A, T> {
             (Ok(()), None) => Err(Error::Internal("an operation was not run".to_owned())),
             (Err(error), _) => Err(error),
         };
+        let Some(answer) = self.answer.take() else {
+            return;
+        };
         let delivery = Delivery {
             is_unsure: matches!(&result, Err(Error::Unavailable(_))),
             result: Some(result),
             undo: self.undo.take(),
+            _spent: Some(self),
         };
         // Nobody waits any more: the drop of what comes back undoes.
-        drop(self.answer.send(delivery));
+        drop(answer.send(delivery));
     }
 }
 
