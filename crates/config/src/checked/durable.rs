@@ -58,7 +58,7 @@ pub struct Retention {
 /// What a key does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Idempotency {
-    /// How long an answer is kept under its key.
+    /// How long an answer is kept under its key; up to a thousandth longer.
     pub expiry: Duration,
     /// What a repeat gets while the first call runs.
     pub repeats: Repeats,

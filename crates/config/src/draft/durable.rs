@@ -63,7 +63,7 @@ shape! {
 shape! {
     /// What an `Idempotency-Key` does.
     IdempotencyDraft as "idempotency" {
-        /// How long an answer is kept under its key.
+        /// How long an answer is kept under its key; up to a thousandth longer.
         expiry: LongTime = "24h",
         /// What a repeat gets while the first call runs: the running answer (`join`) or 409
         /// (`refuse`).

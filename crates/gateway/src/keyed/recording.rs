@@ -12,6 +12,7 @@ use holdfast_core::fault::{Code, Fault};
 use holdfast_wire::turn::Dialect;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use parking_lot::Mutex;
+use slab::Slab;
 
 use crate::emit::{self, Aborted, LAST_WORDS, Reply};
 use crate::worker::{Held, Shared};
@@ -44,9 +45,7 @@ struct State {
     replayed: bool,
     /// This process makes the call.
     runs_here: bool,
-    /// By the readers' slots.
-    waiting: Vec<Option<Waiting>>,
-    readers: usize,
+    readers: Slab<Option<Waiting>>,
 }
 
 /// A reader that waits.
@@ -89,24 +88,14 @@ impl Recording {
                 end: None,
                 replayed: false,
                 runs_here: false,
-                waiting: Vec::new(),
-                readers: 0,
+                readers: Slab::new(),
             }),
         })
     }
 
     /// The key is claimed and the call is made now.
     pub(crate) fn runs_here(&self) {
-        let woken: Vec<_> = {
-            let mut state = self.state.lock();
-            state.runs_here = true;
-            let slots = state.waiting.iter_mut();
-            let of_claim = slots.filter_map(|slot| slot.take_if(|waiting| waiting.for_claim));
-            of_claim.collect()
-        };
-        for waiting in woken {
-            waiting.waker.wake();
-        }
+        self.change(|state| state.runs_here = true, |waiting| waiting.for_claim);
     }
 
     /// Whether the call is made here and now; waits until that is known.
@@ -122,13 +111,13 @@ impl Recording {
 
     /// The head, before anything else is published.
     pub(crate) fn begin(&self, head: Head) {
-        self.change(|state| state.head = Some(Arc::new(head)));
+        self.tell(|state| state.head = Some(Arc::new(head)));
     }
 
     /// `false` = with these, more is held for all calls together than may be.
     pub(crate) fn publish(&self, chunks: impl IntoIterator<Item = Bytes>) -> bool {
         let mut is_room = true;
-        self.change(|state| {
+        self.tell(|state| {
             for chunk in chunks {
                 is_room &= state.held.grow(chunk.len(), self.limit);
                 state.chunks.push(chunk);
@@ -140,7 +129,7 @@ impl Recording {
     /// The rest of a whole answer, with its head if that was not published yet. It is stored: who reads it is
     /// not cut off for want of room.
     pub(crate) fn end(&self, head: Option<Head>, rest: Vec<Bytes>) {
-        self.change(|state| {
+        self.tell(|state| {
             if let Some(head) = head {
                 state.head = Some(Arc::new(head));
             }
@@ -153,14 +142,14 @@ impl Recording {
 
     /// There is no answer, or no more of it. What has ended stays as it is.
     pub(crate) fn fail(&self, fault: Fault) {
-        self.change(|state| {
+        self.tell(|state| {
             state.end.get_or_insert(End::Told(fault));
         });
     }
 
     /// A stored answer, at once, if there is room for it.
     pub(crate) fn replay(&self, exchange: &str, head: Head, body: Bytes) {
-        self.change(|state| {
+        self.tell(|state| {
             exchange.clone_into(&mut state.exchange);
             if !state.held.grow(body.len(), self.limit) {
                 state.end = Some(End::Told(no_room()));
@@ -183,16 +172,22 @@ impl Recording {
         body
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let woken = {
+    /// Changes something, and wakes the readers that wait for that.
+    fn change(&self, change: impl FnOnce(&mut State), wakes: impl Fn(&Waiting) -> bool) {
+        let woken: Vec<_> = {
             let mut state = self.state.lock();
             change(&mut state);
-            std::mem::take(&mut state.waiting)
+            let readers = state.readers.iter_mut();
+            let woken = readers.filter_map(|(_, reader)| reader.take_if(|waiting| wakes(waiting)));
+            woken.collect()
         };
-        woken
-            .into_iter()
-            .flatten()
-            .for_each(|waiting| waiting.waker.wake());
+        for waiting in woken {
+            waiting.waker.wake();
+        }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut State)) {
+        self.change(change, |_| true);
     }
 
     /// Waits for the head, then gives the response; its body follows the recording. `joined` = this
@@ -224,11 +219,8 @@ impl Recording {
 
 impl State {
     fn wait(&mut self, slot: usize, for_claim: bool, cx: &Context<'_>) {
-        if self.waiting.len() <= slot {
-            self.waiting.resize_with(slot + 1, || None);
-        }
         let waker = cx.waker().clone();
-        self.waiting[slot] = Some(Waiting { for_claim, waker });
+        self.readers[slot] = Some(Waiting { for_claim, waker });
     }
 }
 
@@ -252,11 +244,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     fn new(recording: Arc<Recording>) -> Self {
-        let slot = {
-            let mut state = recording.state.lock();
-            state.readers += 1;
-            state.readers - 1
-        };
+        let slot = recording.state.lock().readers.insert(None);
         Self {
             recording,
             slot,
@@ -349,10 +337,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = self.recording.state.lock();
-        if let Some(slot) = state.waiting.get_mut(self.slot) {
-            *slot = None;
-        }
+        self.recording.state.lock().readers.remove(self.slot);
     }
 }
 
