@@ -7,12 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use crate::Error;
 use crate::profile::{ALONE, place, under_callgrind};
-use crate::run::process::{Client, Server};
+use crate::run::process::{Client, Server, pause};
 use crate::run::rows::{HOLDFAST, Place};
 
 #[derive(clap::Args)]
@@ -106,7 +105,7 @@ fn run(place: &Place, loads: &[&str], calls: u64) -> Result<HashMap<String, u64>
         let load = format!("--connections 1 --calls {calls} {load}");
         Client::ready(port, &load)?.go(|| Ok(()))?;
     }
-    thread::sleep(TICKS);
+    pause(TICKS);
     server.finish()?;
     let text = fs::read_to_string(&out)?;
     Ok(functions(&text, holdfast.get_program().as_ref()))

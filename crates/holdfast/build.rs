@@ -37,9 +37,9 @@ fn linker_is_other() -> bool {
 fn script_of(names: &str) -> String {
     let groups = names.split("\n\n").map(|group| {
         let names = group.lines().filter(|line| !line.starts_with('#'));
-        let sections: String = names
-            .map(|name| format!("    .text.{name} .text.unlikely.{name}\n"))
-            .collect();
+        let sections = names.fold(String::new(), |text, name| {
+            text + "    .text." + name + " .text.unlikely." + name + "\n"
+        });
         format!("  *(\n{sections}  )\n")
     });
     let groups: String = groups.skip(1).collect();
