@@ -138,13 +138,14 @@ fn functions(text: &str, program: &Path) -> HashMap<String, u64> {
     costs
 }
 
-/// The symbol with stars for hashes.
+/// The symbol with a star for its hash and for the number of its copy: both are others with each build.
 fn pattern(symbol: &str) -> String {
-    let symbol = symbol.split(".llvm.").next().unwrap_or(symbol);
-    match symbol.rsplit_once("17h") {
-        Some((name, hash)) if symbol.starts_with("_ZN") && hash.len() == 17 => {
-            format!("{name}17h*E")
-        }
+    let name = symbol.trim_end_matches(|last: char| last.is_ascii_digit());
+    let name = name.strip_suffix('.').unwrap_or(symbol);
+    let name = name.strip_suffix(".llvm").unwrap_or(name);
+    match name.rsplit_once("17h") {
+        Some((name, hash)) if name.starts_with("_ZN") && hash.len() == 17 => format!("{name}17h*"),
+        _ if name.starts_with("_R") => format!("{name}*"),
         _ => symbol.to_owned(),
     }
 }
@@ -164,9 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_any() {
-        assert_eq!(pattern("_ZN1a17h0123456789abcdefE"), "_ZN1a17h*E");
-        assert_eq!(pattern("_ZN1a17h0123456789abcdefE.llvm.77"), "_ZN1a17h*E");
+    fn hashes_and_numbers_are_any() {
+        let hash = "17h0123456789abcdefE";
+        for symbol in ["", ".77", ".llvm.77"] {
+            assert_eq!(pattern(&format!("_ZN1a{hash}{symbol}")), "_ZN1a17h*");
+            assert_eq!(pattern(&format!("_RNv1a{symbol}")), "_RNv1a*");
+        }
         assert_eq!(pattern("sqlite3VdbeExec"), "sqlite3VdbeExec");
+        assert_eq!(pattern("columnIsGood.isra.0"), "columnIsGood.isra.0");
     }
 }
