@@ -1,4 +1,4 @@
-# What benches/run and benches/profile need before they can begin; read by both, from the root.
+# What the scripts of benches/ need before they can begin; read by them from the root.
 
 # packages NAME...: commands from Debian's packages of the same names.
 packages() {

@@ -13,6 +13,7 @@ mod profile;
 mod proxy;
 mod run;
 mod script;
+mod train;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,8 @@ enum Part {
     Profile(profile::Args),
     /// The functions that a start and the usual calls run, for the linker.
     Order(order::Args),
+    /// Calls of every kind for a Holdfast that counts what runs.
+    Train(train::Args),
 }
 
 fn main() -> Result<(), Error> {
@@ -54,5 +57,6 @@ fn main() -> Result<(), Error> {
         Part::Run(args) => run::main(&args),
         Part::Profile(args) => profile::main(&args),
         Part::Order(args) => order::main(&args),
+        Part::Train(args) => train::main(&args),
     }
 }

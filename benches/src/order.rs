@@ -31,7 +31,7 @@ pub(crate) struct Args {
 /// does not run in all.
 const CALLS: u64 = 50;
 /// The plainest calls, and those that are usual as well.
-const LOADS: [&str; 5] = [
+pub(crate) const LOADS: [&str; 5] = [
     "",
     "--keyed",
     "--mode stream --tokens 5",
