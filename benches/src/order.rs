@@ -6,22 +6,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use crate::Error;
-use crate::profile::{ALONE, place, under_callgrind};
+use crate::profile::{ALONE, Subject, under_callgrind};
 use crate::run::process::{Client, Server, pause};
 use crate::run::rows::{HOLDFAST, Place};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The gateway's release binary, with its symbols.
-    #[arg(long)]
-    holdfast: PathBuf,
-    /// An empty directory for configurations and logs.
-    #[arg(long)]
-    directory: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// The file that the program's build script reads.
     #[arg(long)]
     write: PathBuf,
@@ -50,10 +45,7 @@ const HEAD: &str = "\
 ";
 
 pub(crate) fn main(args: &Args) -> Result<(), Error> {
-    let place = place(&args.holdfast, &args.directory)?;
-    let mut mock = Command::new(std::env::current_exe()?);
-    mock.args(["mock", "--port", &place.vendor.to_string()]);
-    let _vendor = Server::start(&mut mock, place.vendor, &place.directory.join("mock"))?;
+    let (place, _vendor) = args.subject.with_vendor()?;
     let [few, many] = [
         run(&place, &LOADS[..1], CALLS)?,
         run(&place, &LOADS[..1], 2 * CALLS)?,

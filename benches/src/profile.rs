@@ -14,12 +14,8 @@ use crate::run::rows::{HOLDFAST, Place, Setup, USUAL};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The gateway's release binary, with line tables.
-    #[arg(long)]
-    holdfast: PathBuf,
-    /// An empty directory for configurations and logs.
-    #[arg(long)]
-    directory: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     #[arg(long, value_enum, default_value = "call")]
     mode: Unit,
     /// Calls (or tokens) of the first run, and how many more of the second.
@@ -28,6 +24,17 @@ pub(crate) struct Args {
     /// Functions that are shown.
     #[arg(long, default_value_t = 30)]
     top: usize,
+}
+
+/// What is looked at.
+#[derive(clap::Args)]
+pub(crate) struct Subject {
+    /// The gateway's release binary, with symbols and line tables.
+    #[arg(long)]
+    holdfast: PathBuf,
+    /// An empty directory for configurations and logs.
+    #[arg(long)]
+    directory: PathBuf,
 }
 
 /// What is counted.
@@ -51,10 +58,7 @@ pub(crate) const ALONE: Setup = Setup {
 };
 
 pub(crate) fn main(args: &Args) -> Result<(), Error> {
-    let place = place(&args.holdfast, &args.directory)?;
-    let mut mock = Command::new(std::env::current_exe()?);
-    mock.args(["mock", "--port", &place.vendor.to_string()]);
-    let _vendor = Server::start(&mut mock, place.vendor, &place.directory.join("mock"))?;
+    let (place, _vendor) = args.subject.with_vendor()?;
     let (few, done) = run(&place, args, args.calls)?;
     let (many, more) = run(&place, args, 2 * args.calls)?;
     let (unit, between) = match args.mode {
@@ -76,18 +80,24 @@ pub(crate) fn main(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// Holdfast and nothing else, at its place.
-pub(crate) fn place(holdfast: &Path, directory: &Path) -> Result<Place, Error> {
-    Ok(Place {
-        directory: directory.canonicalize()?,
-        holdfast: holdfast.canonicalize()?,
-        nginx: PathBuf::new(),
-        haproxy: PathBuf::new(),
-        litellm: None,
-        vendor: free_port()?,
-        vendor_h2: 0,
-        dead: 0,
-    })
+impl Subject {
+    /// Holdfast and nothing else at its place, and the vendor that runs beside it.
+    pub(crate) fn with_vendor(&self) -> Result<(Place, Server), Error> {
+        let place = Place {
+            directory: self.directory.canonicalize()?,
+            holdfast: self.holdfast.canonicalize()?,
+            nginx: PathBuf::new(),
+            haproxy: PathBuf::new(),
+            litellm: None,
+            vendor: free_port()?,
+            vendor_h2: 0,
+            dead: 0,
+        };
+        let mut mock = Command::new(std::env::current_exe()?);
+        mock.args(["mock", "--port", &place.vendor.to_string()]);
+        let vendor = Server::start(&mut mock, place.vendor, &place.directory.join("mock"))?;
+        Ok((place, vendor))
+    }
 }
 
 /// The same command under valgrind, its functions named as the compiler does if `symbols`.

@@ -1,32 +1,22 @@
 //! Calls of every kind for a Holdfast that counts what runs.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use crate::Error;
 use crate::order::LOADS;
-use crate::profile::place;
+use crate::profile::Subject;
 use crate::run::process::{Client, Server};
 use crate::run::rows::{HOLDFAST, USUAL};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A gateway that was built with counters.
-    #[arg(long)]
-    holdfast: PathBuf,
-    /// An empty directory for configurations and logs.
-    #[arg(long)]
-    directory: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Seconds for each kind.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
 }
 
 pub(crate) fn main(args: &Args) -> Result<(), Error> {
-    let place = place(&args.holdfast, &args.directory)?;
-    let mut mock = Command::new(std::env::current_exe()?);
-    mock.args(["mock", "--port", &place.vendor.to_string()]);
-    let _vendor = Server::start(&mut mock, place.vendor, &place.directory.join("mock"))?;
+    let (place, _vendor) = args.subject.with_vendor()?;
     let directory = HOLDFAST.directory(&place)?;
     let (mut holdfast, port) = HOLDFAST.command(&place, &USUAL, &directory)?;
     let server = Server::start(&mut holdfast, port, &directory.join("log"))?;
