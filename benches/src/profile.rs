@@ -105,11 +105,7 @@ pub(crate) fn under_callgrind(program: &Command, out: &Path, symbols: bool) -> C
     let mut command = Command::new("valgrind");
     let demangle = if symbols { "no" } else { "yes" };
     command
-        .args([
-            "--tool=callgrind",
-            "--compress-strings=no",
-            "--compress-pos=no",
-        ])
+        .args(["--tool=callgrind", "--compress-strings=no"])
         .arg(format!("--demangle={demangle}"))
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program.get_program())

@@ -309,12 +309,24 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::{Wake, Waker};
     use std::time::Duration;
 
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
+    use tokio::sync::Notify;
 
     use super::*;
+
+    #[derive(Default)]
+    struct Woken(Notify);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.notify_one();
+        }
+    }
 
     /// Nothing else wakes whoever waits for it here.
     #[tokio::test]
@@ -323,18 +335,16 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let mut client = TcpStream::connect(address).await.expect("open");
         let (stream, _) = listener.accept().await.expect("open");
+        client.write_all(b"\r\n").await.expect("it is read");
+        stream.readable().await.expect("the empty line is there");
         let mut line = Line::new(stream, &Limits::default());
-        let local = tokio::task::LocalSet::new();
-        let gone = local.spawn_local(async move {
-            std::future::poll_fn(|cx| line.poll_gone(cx)).await;
-        });
-        let seen = local.run_until(async move {
-            client.write_all(b"\r\n").await.expect("it is read");
-            // So that the line is read by itself.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            drop(client);
-            tokio::time::timeout(Duration::from_secs(30), gone).await
-        });
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        assert!(line.poll_gone(&mut cx).is_pending());
+        drop(client);
+        let seen = tokio::time::timeout(Duration::from_secs(30), woken.0.notified());
         assert!(seen.await.is_ok(), "it was never seen");
+        assert!(line.poll_gone(&mut cx).is_ready());
     }
 }

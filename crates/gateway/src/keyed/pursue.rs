@@ -156,7 +156,8 @@ impl Pursuit {
         let mut pause = LOOK;
         loop {
             let now = clock.wall();
-            let mut expires = Some(kept_until(now, terms.idempotency.expiry));
+            let expires = kept_until(now, terms.idempotency.expiry);
+            let mut hold_until = Some(expires);
             let claim = NewClaim {
                 id: self.id().clone(),
                 fingerprint: self.asked.1,
@@ -165,13 +166,13 @@ impl Pursuit {
                 run: call.run.clone(),
                 step: call.step.clone(),
                 now,
-                expires: kept_until(now, terms.idempotency.expiry),
+                expires,
             };
             let claimed = self.store.claim_key(claim).await?;
             let claimed = match claimed {
                 Claimed::Ticketed { .. } if terms.ticket_retry == TicketRetry::OnRepeat => {
                     let request = request.as_deref();
-                    expires = None;
+                    hold_until = None;
                     self.store
                         .reopen_key(self.id(), &call.id, request, now)
                         .await?
@@ -179,7 +180,10 @@ impl Pursuit {
                 claimed => claimed,
             };
             match claimed {
-                Claimed::Fresh { fence } => return Ok(Some(Hold { fence, expires })),
+                Claimed::Fresh { fence } => {
+                    let expires = hold_until;
+                    return Ok(Some(Hold { fence, expires }));
+                }
                 Claimed::Done(answer) => {
                     self.replay(answer);
                     return Ok(None);

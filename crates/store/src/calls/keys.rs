@@ -57,9 +57,8 @@ impl Store {
             },
         };
         // One of a run has that run to see to.
-        let is_alone = claim.new.run.is_none() && claim.new.step.is_none();
-        let quick = is_alone.then_some(Quick {
-            statement: keys::CLAIM,
+        let quick = claim.new.run.is_none().then_some(Quick {
+            statement: keys::INSERT,
             values: keys::claim_values,
             out: |claim: &Claim| Outcome::Fresh { fence: claim.fence },
         });

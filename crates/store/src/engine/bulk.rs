@@ -11,17 +11,15 @@ pub(crate) const LARGEST: usize = 32;
 pub(crate) struct Bulk {
     before: &'static str,
     columns: usize,
-    after: &'static str,
     /// What was put together so far, by the number of rows; for `SQLite`, and for PostgreSQL.
     texts: [[OnceLock<String>; LARGEST + 1]; 2],
 }
 
 impl Bulk {
-    pub(crate) const fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
+    pub(crate) const fn new(before: &'static str, columns: usize) -> Self {
         Self {
             before,
             columns,
-            after,
             texts: [const { [const { OnceLock::new() }; LARGEST + 1] }; 2],
         }
     }
@@ -55,7 +53,6 @@ impl Bulk {
             }
             text.push(')');
         }
-        text.push_str(self.after);
         text
     }
 }
@@ -66,14 +63,14 @@ mod tests {
 
     #[test]
     fn a_statement_has_a_place_for_every_value() {
-        static BULK: Bulk = Bulk::new("INSERT INTO a VALUES ", 2, " RETURNING b");
+        static BULK: Bulk = Bulk::new("INSERT INTO a VALUES ", 2);
         assert_eq!(
             BULK.text(2, true),
-            "INSERT INTO a VALUES ($1, $2), ($3, $4) RETURNING b"
+            "INSERT INTO a VALUES ($1, $2), ($3, $4)"
         );
         assert_eq!(
             BULK.text(2, false),
-            "INSERT OR ROLLBACK INTO a VALUES (?, ?), (?, ?) RETURNING b"
+            "INSERT OR ROLLBACK INTO a VALUES (?, ?), (?, ?)"
         );
     }
 }

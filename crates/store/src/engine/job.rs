@@ -48,7 +48,7 @@ pub(crate) trait Job: Send {
 /// How an operation mostly goes: one statement, prepared once for all that wait, that changes a row or,
 /// where it does not fit, none. Then the operation is run as if nothing had been tried.
 pub(crate) struct Quick<A, T> {
-    /// Its places are numbered like the values: `?1` and so on.
+    /// Its places are numbered like the values, and come in that order where they are named `$1`.
     pub(crate) statement: &'static str,
     pub(crate) values: for<'a> fn(&'a A, &'a str) -> Vec<ValueRef<'a>>,
     pub(crate) out: fn(&A) -> T,
@@ -78,7 +78,7 @@ struct Delivery<T> {
     undo: Option<Armed>,
     /// What was done. It goes back to be freed by the thread that made it: an allocator with a cache for each
     /// thread has to sort out what others free.
-    _spent: Option<Box<dyn Send>>,
+    _spent: Box<dyn Send>,
 }
 
 /// Waits for an operation.
@@ -176,7 +176,7 @@ impl<A: Send + Sync + 'static, T: Send + 'static> Job for Call<A, T> {
             is_unsure: matches!(&result, Err(Error::Unavailable(_))),
             result: Some(result),
             undo: self.undo.take(),
-            _spent: Some(self),
+            _spent: self,
         };
         // Nobody waits any more: the drop of what comes back undoes.
         drop(answer.send(delivery));

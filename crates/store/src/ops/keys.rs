@@ -88,10 +88,8 @@ pub(crate) struct Claim {
 /// How often a claim looks again at a key that comes and goes.
 const LOOKS: usize = 16;
 
-const INSERT: &str = "INSERT INTO keys (scope, key, state, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (scope, key) DO NOTHING";
-
-/// The claim of a key that nobody knows, of no run or step.
-pub(crate) const CLAIM: &str = "INSERT INTO keys (state, scope, key, fingerprint, exchange, owner, fence, created, expires, request) VALUES ('running', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (scope, key) DO NOTHING";
+/// The claim of a key that nobody knows.
+pub(crate) const INSERT: &str = "INSERT INTO keys (scope, key, state, fingerprint, exchange, owner, fence, run, step, created, expires, request) VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (scope, key) DO NOTHING";
 
 pub(crate) fn claim_values<'a>(claim: &'a Claim, owner: &'a str) -> Vec<ValueRef<'a>> {
     let new = &claim.new;
@@ -102,17 +100,29 @@ pub(crate) fn claim_values<'a>(claim: &'a Claim, owner: &'a str) -> Vec<ValueRef
         &new.exchange,
         owner,
         claim.fence,
+        new.run.as_deref(),
+        new.step.as_deref(),
         new.now,
         new.expires,
         claim.request.as_deref()
     ]
 }
 
+macro_rules! completion {
+    ($expires:literal) => {
+        concat!(
+            "UPDATE keys SET state = 'done', exchange = ?5, status = ?6, headers = ?7, body = ?8, outcome = ?9, ",
+            $expires,
+            "request = NULL, token = NULL WHERE scope = ?1 AND key = ?2 AND fence = ?3 AND owner = ?4 AND state = 'running' AND ticket IS NULL"
+        )
+    };
+}
+
 /// The completion of a key that has no ticket.
-pub(crate) const COMPLETION: &str = "UPDATE keys SET state = 'done', exchange = ?5, status = ?6, headers = ?7, body = ?8, outcome = ?9, expires = ?10, request = NULL, token = NULL WHERE scope = ?1 AND key = ?2 AND fence = ?3 AND owner = ?4 AND state = 'running' AND ticket IS NULL";
+pub(crate) const COMPLETION: &str = completion!("expires = ?10, ");
 
 /// The same where it expires as it was claimed to: another moment moves it in an index.
-pub(crate) const PROMPT_COMPLETION: &str = "UPDATE keys SET state = 'done', exchange = ?5, status = ?6, headers = ?7, body = ?8, outcome = ?9, request = NULL, token = NULL WHERE scope = ?1 AND key = ?2 AND fence = ?3 AND owner = ?4 AND state = 'running' AND ticket IS NULL";
+pub(crate) const PROMPT_COMPLETION: &str = completion!("");
 
 pub(crate) fn completion_values<'a>(done: &'a Completion, owner: &'a str) -> Vec<ValueRef<'a>> {
     let (id, answer) = (&done.id, &done.answer);

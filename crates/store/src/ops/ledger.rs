@@ -14,10 +14,9 @@ pub(crate) const STEP: usize = 32;
 static PAGES: Bulk = Bulk::new(
     "INSERT INTO ledger_pages (slot, page, oldest, newest, body) VALUES ",
     5,
-    "",
 );
 
-static RUNS: Bulk = Bulk::new("INSERT INTO ledger_runs (run, slot, page) VALUES ", 3, "");
+static RUNS: Bulk = Bulk::new("INSERT INTO ledger_runs (run, slot, page) VALUES ", 3);
 
 pub(crate) async fn book(tx: &mut Tx, pages: &[Page]) -> Result<()> {
     insert(tx, &PAGES, pages.iter().map(values).collect()).await?;

@@ -18,8 +18,5 @@ use crate::error::{Error, Result};
 
 /// Something that is kept as JSON.
 pub(crate) fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
-    // Headers and facts are mostly less, and need not be moved while they are written.
-    let mut json = Vec::with_capacity(1024);
-    serde_json::to_writer(&mut json, value).map_err(|error| Error::Internal(error.to_string()))?;
-    String::from_utf8(json).map_err(|error| Error::Internal(error.to_string()))
+    serde_json::to_string(value).map_err(|error| Error::Internal(error.to_string()))
 }
