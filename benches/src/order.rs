@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Error;
-use crate::profile::{ALONE, Subject, under_callgrind};
+use crate::profile::{ALONE, Subject, under_callgrind, until_open};
 use crate::run::process::{Client, Server, pause};
 use crate::run::rows::{HOLDFAST, Place};
 
@@ -93,6 +93,7 @@ fn run(place: &Place, loads: &[&str], calls: u64) -> Result<HashMap<String, u64>
         loads.len()
     );
     let server = Server::start(&mut command, port, &directory.join("log"))?;
+    until_open(port)?;
     for load in loads {
         let load = format!("--connections 1 --calls {calls} {load}");
         Client::ready(port, &load)?.go(|| Ok(()))?;

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::Error;
-use crate::run::process::{Client, Server, free_port};
+use crate::run::process::{Client, Server, free_port, pause};
 use crate::run::rows::{HOLDFAST, Place, Setup, USUAL};
 
 #[derive(clap::Args)]
@@ -100,6 +101,15 @@ impl Subject {
     }
 }
 
+/// Waits until the store is open, which takes a while under valgrind: until then calls with a key are refused.
+pub(crate) fn until_open(port: u16) -> Result<(), Error> {
+    let one = "--keyed --connections 1 --calls 1";
+    while Client::ready(port, one)?.go(|| Ok(()))?.errors > 0 {
+        pause(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
 /// The same command under valgrind, its functions named as the compiler does if `symbols`.
 pub(crate) fn under_callgrind(program: &Command, out: &Path, symbols: bool) -> Command {
     let mut command = Command::new("valgrind");
@@ -121,6 +131,7 @@ fn run(place: &Place, args: &Args, calls: u64) -> Result<(PathBuf, u64), Error> 
     let mut command = under_callgrind(&holdfast, &out, false);
     eprintln!("{calls} calls or tokens under valgrind");
     let server = Server::start(&mut command, port, &directory.join("log"))?;
+    until_open(port)?;
     let each = calls / CONNECTIONS;
     let load = match args.mode {
         Unit::Call => format!("--calls {each}"),
